@@ -1,0 +1,1 @@
+"""The control plane: decides, authorises and starts what streams; Airflow's provider package."""
