@@ -1,0 +1,137 @@
+"""What Airflow discovers about this provider; read by every Airflow process, so it imports nothing.
+
+``airflow providers get airflow-provider-lclstream`` shows it, ``airflow config list --section
+lclstream`` its options.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+PACKAGE = "airflow_provider_lclstream"
+INTEGRATION = "LCLStream"
+PSIK_CONNECTION = "psik"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Describe the provider in the form of Airflow's ``provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-provider-lclstream",
+        "name": "LCLStream",
+        "description": "Stream X-ray experiment data from a beamline to whoever computes on it.",
+        "integrations": [
+            {
+                "integration-name": INTEGRATION,
+                "external-doc-url": "https://lcls.slac.stanford.edu",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": _modules("hooks.psik"),
+        "operators": _modules("operators.psik", "operators.transfer", "operators.run_events"),
+        "triggers": _modules("triggers.psik", "triggers.run_event"),
+        "extra-links": [f"{PACKAGE}.links.PsikJobLink"],
+        "plugins": [{"name": "lclstream", "plugin-class": f"{PACKAGE}.plugin.LCLStreamPlugin"}],
+        "connection-types": [_psik_connection()],
+        "config": {
+            "lclstream": {
+                "description": "Options of the LCLStream provider.",
+                "options": _options(),
+            }
+        },
+    }
+
+
+def _modules(*names: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "integration-name": INTEGRATION,
+            "python-modules": [f"{PACKAGE}.{name}" for name in names],
+        }
+    ]
+
+
+def _psik_connection() -> dict[str, Any]:
+    text = {"type": ["string", "null"]}
+    return {
+        "connection-type": PSIK_CONNECTION,
+        "hook-class-name": f"{PACKAGE}.hooks.psik.PsikHook",
+        "hook-name": "Psi-K jobs",
+        "ui-field-behaviour": {
+            "hidden-fields": ["host", "schema", "login", "password", "port"],
+            "relabeling": {},
+            "placeholders": {},
+        },
+        "conn-fields": {
+            "site_file": {
+                "label": "Site file",
+                "description": "YAML file with the site's folders, backends and ports; "
+                "empty: the option [lclstream] site_file, then $LCLSTREAM_SITE_FILE.",
+                "schema": text,
+            },
+            "prefix": {
+                "label": "Job folder",
+                "description": "Folder that holds one folder per job, instead of the site file's.",
+                "schema": text,
+            },
+        },
+    }
+
+
+def _options() -> dict[str, dict[str, Any]]:
+    return {
+        "site_file": _option(
+            "string", "", "YAML file with the site's folders, backends and ports; empty: "
+            "$LCLSTREAM_SITE_FILE, else the defaults of a single machine.",
+            example="/etc/lclstream/site.yaml",
+        ),
+        "run_event_rules_file": _option(
+            "string", "", "YAML file that says which run events start which transfer; empty: "
+            "$LCLSTREAM_RULES_FILE.",
+            example="/etc/lclstream/rules.yaml",
+        ),
+        "run_event_topics": _option(
+            "string", "lclstream.run_events", "Kafka topics with the Elog's run events, "
+            "separated by commas.",
+        ),
+        "run_event_dead_letter_topic": _option(
+            "string", "lclstream.run_events.rejected",
+            "Kafka topic for run events that cannot be understood.",
+        ),
+        "run_event_kafka_conn_id": _option(
+            "string", "kafka_default", "Airflow connection to Kafka for run events; its extra "
+            "must hold enable.auto.commit=false.",
+        ),
+        "airflow_api_conn_id": _option(
+            "string", "lclstream_airflow_api", "Airflow connection (HTTP, login and password) "
+            "under which run events create transfers through the REST API.",
+        ),
+        "elog_conn_id": _option(
+            "string", "lclstream_elog", "Airflow connection (HTTP) to the Elog, asked for runs "
+            "that Kafka lost. Without such a connection the sweep does nothing.",
+        ),
+        "sweep_interval": _option(
+            "integer", "300", "Seconds between two sweeps of the Elog."
+        ),
+        "job_poll_interval": _option(
+            "float", "0.5", "Seconds between two looks at a job's folder."
+        ),
+        "ready_wait": _option(
+            "float", "5", "Seconds that a task waits for a service (the buffer) to be ready before "
+            "it defers; deferring costs about as much.",
+        ),
+        "max_active_transfers": _option(
+            "integer", "8", "How many transfers may run at once; others are queued."
+        ),
+    }  # fmt: skip
+
+
+def _option(
+    kind: str, default: str, description: str, example: str | None = None
+) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
+    }
