@@ -1,0 +1,1 @@
+"""The transfer: what is asked for, how it runs, how it is judged. Pure, without Airflow."""
