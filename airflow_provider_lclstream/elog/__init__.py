@@ -1,0 +1,1 @@
+"""The electronic logbook: its messages on Kafka and its REST interface."""
