@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import yaml
     from pydantic import BaseModel, ValidationError
 
+MAXIMUM_NODES = 100_000
+"""More keys and values than this are refused: a few aliases can unfold into billions."""
+
 Model = TypeVar("Model", bound="BaseModel")
 Path_ = tuple[str | int, ...]
 
@@ -81,6 +84,8 @@ def parse_document(text: str, *, name: str) -> Document:
     """
     import yaml
 
+    if name.endswith(".json"):
+        text = text.replace("\t", " ")  # JSON may be indented with tabs, YAML may not
     lines = text.splitlines()
     try:
         loader = _safe_loader()(text)
@@ -123,9 +128,15 @@ def _walk(node: yaml.Node, path: Path_, document: Document) -> None:
     import yaml
 
     document.values[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+    if len(document.values) > MAXIMUM_NODES:
+        raise yaml.MarkedYAMLError(
+            problem=f"more than {MAXIMUM_NODES} keys and values", problem_mark=node.start_mark
+        )
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # PyYAML itself refuses it, with its position
             inner = (*path, str(key.value))
             document.keys[inner] = (key.start_mark.line + 1, key.start_mark.column + 1)
             if key.value in seen:
@@ -179,12 +190,10 @@ def _faults_of(
 def _real_path(location: Sequence[str | int], data: Any) -> Path_:
     """Drop the parts of a pydantic location that are union tags or validators, not keys."""
     path: list[str | int] = []
-    here = data
+    here: Any = data
     last = len(location) - 1
     for index, part in enumerate(location):
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        if _leads_on(here, part):
             here = here[part]
         elif not (index == last and isinstance(here, dict) and isinstance(part, str)):
             continue
@@ -192,6 +201,12 @@ def _real_path(location: Sequence[str | int], data: Any) -> Path_:
             here = None
         path.append(part)
     return tuple(path)
+
+
+def _leads_on(here: Any, part: str | int) -> bool:
+    if isinstance(here, list):
+        return isinstance(part, int) and part < len(here)
+    return isinstance(here, dict) and part in here
 
 
 def _fault_of(item: Any, path: Path_, document: Document, names: Iterable[str]) -> Fault:
@@ -207,7 +222,7 @@ def _fault_of(item: Any, path: Path_, document: Document, names: Iterable[str]) 
         tag_path = (*path, str(context["discriminator"]).strip("'"))
         return document.fault(tag_path, f"unknown type {tag!r}", suggestion=_closest(tag, expected))
     if kind == "union_tag_not_found":
-        return document.fault(path, f"the key {str(context['discriminator'])} is missing")
+        return document.fault(path, f"the key {context['discriminator']!s} is missing")
     if kind == "missing":
         return document.fault(path[:-1], f"the key {str(path[-1])!r} is missing", at_key=True)
     if kind in {"literal_error", "enum"}:

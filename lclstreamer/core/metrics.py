@@ -22,19 +22,40 @@ class Metric:
 
 METRICS: tuple[Metric, ...] = (
     Metric("lclstream_buffer_received_messages_total", "counter", "Messages received.", ("inlet",)),
-    Metric("lclstream_buffer_received_bytes_total", "counter", "Payload bytes received.", ("inlet",)),
+    Metric(
+        "lclstream_buffer_received_bytes_total", "counter", "Payload bytes received.", ("inlet",)
+    ),
     Metric("lclstream_buffer_sent_messages_total", "counter", "Messages sent.", ("outlet",)),
     Metric("lclstream_buffer_sent_bytes_total", "counter", "Payload bytes sent.", ("outlet",)),
-    Metric("lclstream_buffer_acknowledged_messages_total", "counter", "Messages acknowledged by consumers.", ("outlet",)),
-    Metric("lclstream_buffer_redelivered_messages_total", "counter", "Messages sent again after a consumer died.", ("outlet",)),
+    Metric(
+        "lclstream_buffer_acknowledged_messages_total",
+        "counter",
+        "Messages acknowledged by consumers.",
+        ("outlet",),
+    ),
+    Metric(
+        "lclstream_buffer_redelivered_messages_total",
+        "counter",
+        "Messages sent again after a consumer died.",
+        ("outlet",),
+    ),
     Metric("lclstream_buffer_queued_bytes", "gauge", "Bytes held in memory at this moment."),
     Metric("lclstream_buffer_queued_messages", "gauge", "Messages held in memory at this moment."),
     Metric("lclstream_buffer_limit_bytes", "gauge", "The bound on queued bytes."),
     Metric("lclstream_buffer_connected_producers", "gauge", "Producers connected at this moment."),
     Metric("lclstream_buffer_connected_consumers", "gauge", "Consumers connected at this moment."),
-    Metric("lclstream_runevents_dispatched_total", "counter", "Run events that started a transfer.", ("outcome",)),
-    Metric("lclstream_runevents_rejected_total", "counter", "Kafka messages that could not be understood."),
-)  # fmt: skip
+    Metric(
+        "lclstream_runevents_dispatched_total",
+        "counter",
+        "Run events that started a transfer.",
+        ("outcome",),
+    ),
+    Metric(
+        "lclstream_runevents_rejected_total",
+        "counter",
+        "Kafka messages that could not be understood.",
+    ),
+)
 """Every metric of this project."""
 
 BY_NAME = {metric.name: metric for metric in METRICS}

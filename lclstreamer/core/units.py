@@ -12,8 +12,8 @@ _BYTE_FACTORS = {
     "tb": 10**12, "kib": 2**10, "ki": 2**10, "mib": 2**20, "mi": 2**20, "gib": 2**30, "gi": 2**30,
     "tib": 2**40, "ti": 2**40,
 }  # fmt: skip
-_SECOND_FACTORS = {"": 1, "ms": 1e-3, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)?", re.IGNORECASE)
+_SECOND_FACTORS = {"ms": 1e-3, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)", re.IGNORECASE)
 
 
 def parse_bytes(text: str | int) -> int:
@@ -22,8 +22,9 @@ def parse_bytes(text: str | int) -> int:
     Raises:
         BadInputError: the text is not a size.
     """
-    if isinstance(text, int):
+    if isinstance(text, int) and text >= 0:
         return text
+    text = str(text)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
     factor = _BYTE_FACTORS.get(match[2].lower()) if match else None
     if match is None or factor is None:
@@ -51,23 +52,15 @@ def parse_duration(text: str | float, *, bare_unit_seconds: float = 1) -> float:
     Raises:
         BadInputError: the text is not a duration.
     """
-    if isinstance(text, int | float):
-        return float(text) * bare_unit_seconds
-    stripped = text.strip()
-    seconds, position = 0.0, 0
-    for match in _DURATION_PART.finditer(stripped):
-        if match.start() != position:
-            break
-        unit = (match[2] or "").lower()
-        seconds += float(match[1]) * (_SECOND_FACTORS[unit] if unit else bare_unit_seconds)
-        position = match.end()
-        while position < len(stripped) and stripped[position] == " ":
-            position += 1
-    if not stripped or position != len(stripped):
+    stripped = str(text).strip()
+    if re.fullmatch(r"\d+(?:\.\d+)?", stripped):
+        return float(stripped) * bare_unit_seconds
+    if not re.fullmatch(rf"(?:{_DURATION_PART.pattern}\s*)+", stripped, re.IGNORECASE):
         raise BadInputError(
             f"{text!r} is not a duration", mend="write it like '90s', '1h30m' or '250ms'"
         )
-    return seconds
+    parts = _DURATION_PART.findall(stripped)
+    return sum(float(number) * _SECOND_FACTORS[unit.lower()] for number, unit in parts)
 
 
 def format_duration(seconds: float) -> str:

@@ -6,15 +6,17 @@ import ast
 import subprocess
 import tomllib
 
-AIRFLOW_FACING = (
-    "dags/",
-    *(
-        f"airflow_provider_lclstream/{part}"
-        for part in (
-            "hooks", "operators", "sensors", "triggers", "notifications", "links", "assets", "plugin",
-        )
-    ),
-)  # fmt: skip
+FACING_PARTS = (
+    "hooks",
+    "operators",
+    "sensors",
+    "triggers",
+    "notifications",
+    "links",
+    "assets",
+    "plugin",
+)
+AIRFLOW_FACING = ("dags/", *(f"airflow_provider_lclstream/{part}" for part in FACING_PARTS))
 
 HEAVY = {
     "airflow", "confluent_kafka", "fastapi", "h5py", "hdf5plugin", "matplotlib", "mpi4py", "psana",
