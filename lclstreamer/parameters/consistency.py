@@ -116,7 +116,7 @@ def _clashing_files(handlers: Sequence[BaseModel]) -> Iterator[Misfit]:
     seen: dict[tuple[str, str, str], int] = {}
     for index, handler in enumerate(handlers):
         if isinstance(handler, BinaryFileWritingDataHandlerParameters):
-            target = (str(handler.write_directory), handler.file_prefix, handler.file_suffix)
+            target = (str(handler.write_directory), handler.name_prefix, handler.file_suffix)
             first = seen.setdefault(target, index)
             if first != index:
                 what = f"writes the same files as handler {first}; give it another file_prefix"

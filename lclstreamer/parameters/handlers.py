@@ -46,6 +46,12 @@ class BinaryFileWritingDataHandlerParameters(StrictModel):
     """Whether each file is forced to the disk before it gets its name (slow, survives a crash of
     the machine)."""
 
+    @property
+    def name_prefix(self) -> str:
+        """What every file name starts with, its underscore included."""
+        joint = "" if self.file_prefix.endswith("_") or not self.file_prefix else "_"
+        return self.file_prefix + joint
+
 
 LIBRARY_OF_SCHEME = {"tcp": None, "zmq+tcp": "zmq", "nng+tcp": "nng"}
 """The library that a URL scheme implies; plain ``tcp`` leaves it to the key ``library``."""

@@ -1,0 +1,1 @@
+"""Pipelines: events in, batches out."""
