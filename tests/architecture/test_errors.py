@@ -97,7 +97,7 @@ def test_no_builtin_exception_leaves_the_module_that_raises_it(sources):
     ordinary = {name for name, kind in vars(builtins).items() if isinstance(kind, type)} - PROTOCOL
     guilty = []
     for source in sources:
-        # pydantic catches the ValueErrors of validators; config_file.py makes located faults of them.
+        # pydantic catches the ValueErrors of validators; config_file.py locates them.
         allowed = caught_in(source) | ({"ValueError"} if "pydantic" in source.text else set())
         guilty += [
             f"{source.name}:{node.lineno}: {what[0]}"
