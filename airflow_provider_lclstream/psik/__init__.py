@@ -1,0 +1,13 @@
+"""Jobs as folders: described by a `JobSpec`, run by a backend, true to what happened.
+
+::
+
+    models     what a job is (pydantic)            store      a prefix full of job folders
+    states     the checked transition table        job        one job: submit, cancel, reconcile
+    state_log  status.csv, append-only             backends/  who runs it: local, slurm, ...
+    layout     the names inside a job folder       runner     the small process around a script
+    reached    `lclstream psik reached`, quick     cli        `lclstream psik ...`
+
+`states`, `layout`, `state_log`, `processes`, `local_queue`, `runner` and `reached` import nothing
+but the standard library and each other: they run inside every job, and a job should start at once.
+"""

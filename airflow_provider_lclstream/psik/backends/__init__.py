@@ -1,0 +1,46 @@
+"""Who runs jobs. Each kind is one module with one class that fulfils `base.Backend`.
+
+Installed packages add kinds through the entry-point group ``lclstream.psik_backends``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lclstreamer.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_provider_lclstream.psik.backends.base import Backend
+    from airflow_provider_lclstream.psik.models import BackendConfig
+
+ENTRY_POINT_GROUP = "lclstream.psik_backends"
+KINDS = {
+    "local": "airflow_provider_lclstream.psik.backends.local:LocalBackend",
+}
+"""Type name → ``module:class``, imported on use."""
+
+
+def open_backend(name: str, config: BackendConfig, prefix: Path) -> Backend:
+    """Make the backend that a configuration asks for.
+
+    Raises:
+        ConfigurationError: no backend has this type, or its settings are wrong.
+    """
+    target = KINDS.get(config.type)
+    if target is not None:
+        module, _, kind = target.partition(":")
+        return getattr(import_module(module), kind)(name, config, prefix)
+    added = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    if config.type in added:
+        return added[config.type].load()(name, config, prefix)
+    known = sorted({*KINDS, *added})
+    close = difflib.get_close_matches(config.type, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise ConfigurationError(
+        f"backend {name!r} has the unknown type {config.type!r}",
+        mend=f"{hint}the types are {', '.join(known)}",
+    )

@@ -1,0 +1,114 @@
+"""What a backend has to do, and what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from airflow_provider_lclstream.psik.layout import JobFolder, read_json
+from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec
+from airflow_provider_lclstream.psik.states import JobState, Transition
+from lclstreamer.core.errors import ConfigurationError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of one job.
+
+    Attributes:
+        job: its folder.
+        jobndx: the number of the attempt, from 1.
+        spec: what to run.
+        last: the newest row of its state log.
+    """
+
+    job: JobFolder
+    jobndx: int
+    spec: JobSpec
+    last: Transition
+
+    @property
+    def native_id(self) -> str | None:
+        """What the scheduler calls it; None until it has taken it."""
+        return (read_json(self.job.native(self.jobndx)) or {}).get("native_id")
+
+    @property
+    def cancel_request(self) -> dict[str, Any] | None:
+        """Who asked to cancel it, and why; None where nobody did."""
+        return read_json(self.job.cancel_request(self.jobndx))
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """How its script ended, as its runner saw it; None before."""
+        return read_json(self.job.result(self.jobndx))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a backend knows of an attempt.
+
+    Attributes:
+        state: the state it is in.
+        info: the reason.
+        at: when it got there, in seconds since 1970, where the scheduler tells.
+    """
+
+    state: JobState
+    info: str = ""
+    at: float | None = None
+
+
+class Backend(Protocol):
+    """Runs jobs somewhere.
+
+    A class of this shape takes ``(name, config, prefix)``: its name in the configuration, its
+    `BackendConfig`, and the folder of job folders. Methods raise `LCLStreamError`; one that is
+    ``transient`` is tried again later by the reconciler, any other fails the job.
+    """
+
+    def __init__(self, name: str, config: BackendConfig, prefix: Path) -> None: ...
+
+    def check(self, spec: JobSpec) -> None:
+        """Refuse a job that could never run here, before anything is written."""
+        ...
+
+    def submit(self, attempt: Attempt) -> str:
+        """Hand an attempt over; returns the scheduler's id, or "" where there is none.
+
+        May be called again after a crash: it must then find what it handed over before.
+        """
+        ...
+
+    def cancel(self, attempt: Attempt) -> None:
+        """Make an attempt end. Its state follows from `observe` once it has."""
+        ...
+
+    def observe(self, attempts: Sequence[Attempt]) -> Mapping[str, Observation]:
+        """What is known of these attempts, by job id; absent where there is nothing to add."""
+        ...
+
+
+def read_settings(kind: type[Settings], name: str, attributes: Mapping[str, str]) -> Settings:
+    """Read a backend's attributes into the model of its settings.
+
+    Raises:
+        ConfigurationError: a setting is unknown or out of bounds; names each of them.
+    """
+    try:
+        return kind.model_validate(dict(attributes))
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}"
+            for item in error.errors(include_url=False)
+        )
+        known = ", ".join(kind.model_fields)
+        raise ConfigurationError(
+            f"the attributes of backend {name!r} are wrong: {faults}",
+            mend=f"mend them in psik.json; it knows {known}",
+        ) from error

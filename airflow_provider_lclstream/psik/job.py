@@ -1,0 +1,238 @@
+"""One job: its folder, its history, and what can be done with it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_lclstream.psik.backends.base import Attempt, Backend, Observation
+from airflow_provider_lclstream.psik.layout import JobFolder, read_json, write_json
+from airflow_provider_lclstream.psik.models import JobSpec, JobState, Transition
+from airflow_provider_lclstream.psik.state_log import StateLog
+from airflow_provider_lclstream.psik.states import TransitionRefusedError
+from lclstreamer.core.errors import BadInputError, LCLStreamError
+
+if TYPE_CHECKING:
+    from airflow_provider_lclstream.psik.store import JobStore
+
+logger = logging.getLogger(__name__)
+
+
+class JobNotFoundError(BadInputError):
+    """There is no job, log or file of this name."""
+
+    title = "not found"
+
+
+class Job:
+    """A job folder, and the store it belongs to."""
+
+    def __init__(self, folder: JobFolder, store: JobStore) -> None:
+        self._folder, self._store = folder, store
+        self._state_log = StateLog(folder.status)
+        self._spec: JobSpec | None = None
+
+    def __repr__(self) -> str:
+        return f"Job({self.jobid!r})"
+
+    @property
+    def jobid(self) -> str:
+        """Its id, which is its folder's name."""
+        return self._folder.jobid
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return self._folder.path
+
+    @property
+    def work(self) -> Path:
+        """Where its script runs."""
+        directory = self.spec.directory
+        return Path(directory) if directory else self._folder.work
+
+    @property
+    def spec(self) -> JobSpec:
+        """What it runs, without the callback's secret."""
+        if self._spec is None:
+            document = read_json(self._folder.spec)
+            if document is None:
+                raise _not_found(self.jobid)
+            self._spec = JobSpec.model_validate(document)
+        return self._spec
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Facts beside the spec: owner and idempotency key, where given."""
+        return read_json(self._folder.about) or {}
+
+    def secret(self) -> str | None:
+        """The key that signs its callbacks, or None."""
+        try:
+            return self._folder.secret.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def history(self) -> list[Transition]:
+        """Every state it reached, oldest first."""
+        return self._state_log.read()
+
+    def last(self) -> Transition:
+        """The newest row of its history.
+
+        Raises:
+            JobNotFoundError: its folder is gone.
+        """
+        last = self._state_log.last()
+        if last is None:
+            raise _not_found(self.jobid)
+        return last
+
+    def state(self) -> JobState:
+        """The state as last recorded; `reconcile` makes sure of it first."""
+        return self.last().state
+
+    def submit(self) -> JobState:
+        """Queue its first attempt. A second call changes nothing.
+
+        Raises:
+            LCLStreamError: the backend refused it for good; it is ``failed`` and says so.
+        """
+        if self.state() is JobState.new:
+            self._queue(1)
+        return self.state()
+
+    def start(self) -> JobState:
+        """Queue another attempt of a job that has ended, or the first of a new one.
+
+        Raises:
+            TransitionRefusedError: it is queued or active.
+        """
+        self._queue(self.last().jobndx + 1)
+        return self.state()
+
+    def cancel(self, reason: str = "canceled") -> JobState:
+        """Ask that it ends, and return its state by now; ``canceled`` once nothing of it runs.
+
+        A job that has ended stays as it ended.
+        """
+        last = self.last()
+        if last.state is JobState.new:
+            with contextlib.suppress(TransitionRefusedError):
+                self._state_log.append(0, JobState.canceled, reason)
+            last = self.last()
+        if last.state.is_final or last.state is JobState.new:
+            return last.state
+        request = self._folder.cancel_request(last.jobndx)
+        if not request.exists():
+            write_json(request, {"reason": reason, "time": time.time()})
+        self.backend.cancel(self._attempt(last))
+        return self.reconcile()
+
+    def reconcile(self) -> JobState:
+        """Compare the record with the backend's knowledge, mend it, and return the true state."""
+        from airflow_provider_lclstream.psik.reconciler import reconcile
+
+        reconcile([self])
+        return self.state()
+
+    def log_names(self) -> list[str]:
+        """The names of its logs: ``console``, ``stdout.1``, ``stderr.1`` and so on."""
+        try:
+            return sorted(path.name for path in self._folder.logs.iterdir() if path.is_file())
+        except FileNotFoundError:
+            return []
+
+    def log(self, name: str) -> str:
+        """The text of one log; bytes that are no UTF-8 appear as replacement characters."""
+        return self.read_log(name, 0, None).decode("utf-8", "replace")
+
+    def read_log(self, name: str, offset: int, limit_bytes: int | None) -> bytes:
+        """A piece of a log, from a byte offset on; a negative one counts from the end.
+
+        Raises:
+            JobNotFoundError: there is no log of this name.
+        """
+        if name not in self.log_names():
+            raise JobNotFoundError(
+                f"job {self.jobid} has no log {name!r}",
+                mend=f"its logs are {', '.join(self.log_names()) or 'none yet'}",
+            )
+        with (self._folder.logs / name).open("rb") as stream:
+            size = stream.seek(0, 2)
+            stream.seek(max(0, size + offset) if offset < 0 else min(offset, size))
+            return stream.read(-1 if limit_bytes is None else limit_bytes)
+
+    def result(self, jobndx: int | None = None) -> dict[str, Any] | None:
+        """How an attempt's script ended: exit code, signal, resource usage. None before."""
+        return read_json(self._folder.result(self.last().jobndx if jobndx is None else jobndx))
+
+    @property
+    def backend(self) -> Backend:
+        """The backend it runs on."""
+        return self._store.backend_of(self)
+
+    def pending_attempt(self) -> Attempt | None:
+        """Its present attempt, or None where it has none or that has ended."""
+        last = self.last()
+        is_pending = last.state in {JobState.queued, JobState.active}
+        return self._attempt(last) if is_pending else None
+
+    def apply(self, attempt: Attempt, seen: Observation) -> bool:
+        """Record what a backend observed. False where the record knew it, or knows better."""
+        if seen.state is JobState.completed and attempt.last.state is JobState.queued:
+            with contextlib.suppress(TransitionRefusedError):
+                self._state_log.append(attempt.jobndx, JobState.active, at=seen.at)
+        try:
+            row = self._state_log.append(attempt.jobndx, seen.state, seen.info, at=seen.at)
+        except TransitionRefusedError as refusal:
+            logger.debug(
+                "an observation came late", extra={"jobid": self.jobid, "why": str(refusal)}
+            )
+            return False
+        return row is not None
+
+    def hand_over(self, attempt: Attempt) -> None:
+        """Give a queued attempt to its backend; again, where an earlier try was cut short.
+
+        Raises:
+            LCLStreamError: refused for good; the attempt is ``failed`` with that reason.
+        """
+        if attempt.cancel_request is not None:
+            return
+        try:
+            native_id = self.backend.submit(attempt)
+        except LCLStreamError as error:
+            self.note(f"attempt {attempt.jobndx} was not taken: {error}")
+            if error.transient:
+                return
+            with contextlib.suppress(TransitionRefusedError):
+                self._state_log.append(
+                    attempt.jobndx, JobState.failed, f"not submitted: {error.problem}"
+                )
+            raise
+        if native_id:
+            write_json(self._folder.native(attempt.jobndx), {"native_id": native_id})
+        if attempt.cancel_request is not None:
+            self.backend.cancel(attempt)
+
+    def note(self, text: str) -> None:
+        """Write a line into the job's own log, ``console``."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with self._folder.console.open("a", encoding="utf-8") as stream:
+            stream.write(f"{stamp} {text}\n")
+
+    def _queue(self, jobndx: int) -> None:
+        row = self._state_log.append(jobndx, JobState.queued)
+        if row is not None:
+            self.hand_over(self._attempt(row))
+
+    def _attempt(self, last: Transition) -> Attempt:
+        return Attempt(self._folder, last.jobndx, self.spec, last)
+
+
+def _not_found(jobid: str) -> JobNotFoundError:
+    return JobNotFoundError(f"there is no job {jobid}", mend="`lclstream psik ls` lists the jobs")

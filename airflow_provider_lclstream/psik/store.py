@@ -1,0 +1,270 @@
+"""A prefix full of job folders: making, finding and removing them."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from airflow_provider_lclstream.psik.backends import open_backend
+from airflow_provider_lclstream.psik.backends.base import Backend
+from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
+from airflow_provider_lclstream.psik.layout import (
+    PRIVATE,
+    JobFolder,
+    is_jobid,
+    new_jobid,
+    read_json,
+    write_atomically,
+    write_json,
+)
+from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, PsikConfig
+from airflow_provider_lclstream.psik.state_log import lock
+from lclstreamer.core.errors import BadInputError, ConfigurationError, OutputError, TemporaryError
+
+Files = Mapping[str, "str | bytes"]
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What a new job folder is made from."""
+
+    spec: JobSpec
+    files: Mapping[PurePosixPath, str | bytes]
+    about: Mapping[str, object]
+
+
+class JobStore:
+    """The jobs under one prefix, and the backends that run them."""
+
+    def __init__(self, prefix: Path, backends: Mapping[str, BackendConfig] | None = None) -> None:
+        self.prefix = Path(prefix)
+        self.backends = dict(backends) if backends else {"default": BackendConfig()}
+        self._opened: dict[str, Backend] = {}
+        try:
+            self._private.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise OutputError(
+                f"the prefix of the jobs cannot be made: {error.strerror}",
+                where=str(prefix),
+                mend="choose a prefix that this user may write to, in psik.json",
+            ) from error
+
+    @classmethod
+    def from_config(cls, config: PsikConfig) -> JobStore:
+        """Open the store that a configuration names."""
+        return cls(config.prefix, config.backends)
+
+    def create(
+        self,
+        spec: JobSpec,
+        *,
+        idempotency_key: str | None = None,
+        files: Files | None = None,
+        owner: str | None = None,
+    ) -> Job:
+        """Make a job folder, whole or not at all. The job is ``new``; `Job.submit` queues it.
+
+        Args:
+            spec: what to run.
+            idempotency_key: the same key gives the same job, however often it is asked for.
+            files: content by relative path, written into the job's work folder.
+            owner: whose job it is, where a service keeps jobs of several people.
+
+        Raises:
+            ConfigurationError: the backend is unknown or refuses such a job.
+            BadInputError: a file's path leaves the work folder.
+            OutputError: the folder cannot be written.
+        """
+        self.backend(spec.backend).check(spec)
+        checked = {_safe_path(name): content for name, content in (files or {}).items()}
+        recipe = _Recipe(spec, checked, {"owner": owner, "created": time.time()})
+        try:
+            if idempotency_key is None:
+                return Job(self._make(recipe, new_jobid(time.time())), self)
+            return Job(self._make_once(recipe, idempotency_key), self)
+        except OSError as error:
+            raise OutputError(
+                f"the job folder cannot be written: {error.strerror}",
+                where=str(self.prefix),
+                mend="make room or mend the permissions of the prefix",
+            ) from error
+
+    def get(self, jobid: str) -> Job:
+        """Find a job.
+
+        Raises:
+            JobNotFoundError: there is none of this id.
+        """
+        if is_jobid(jobid):
+            folder = JobFolder(self.prefix / jobid)
+            if folder.status.is_file():
+                return Job(folder, self)
+        raise JobNotFoundError(
+            f"there is no job {jobid!r}", mend="`lclstream psik ls` lists the jobs"
+        )
+
+    def jobs(self) -> list[Job]:
+        """All jobs, the newest first."""
+        with os.scandir(self.prefix) as entries:
+            names = [entry.name for entry in entries if is_jobid(entry.name)]
+        names.sort(key=lambda name: (len(name.split(".", 1)[0]), name), reverse=True)
+        return [Job(JobFolder(self.prefix / name), self) for name in names]
+
+    def remove(self, jobid: str) -> None:
+        """Delete a job that has ended, with everything in its folder.
+
+        Raises:
+            BadInputError: it is queued or active.
+        """
+        job = self.get(jobid)
+        if job.pending_attempt() is not None and not job.reconcile().is_final:
+            raise BadInputError(f"job {jobid} is {job.state()}", mend="cancel it first")
+        grave = self._private / f"removed-{jobid}-{secrets.token_hex(4)}"
+        job.folder.rename(grave)
+        shutil.rmtree(grave)
+
+    def backend(self, name: str) -> Backend:
+        """The backend of a configured name.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        if name not in self._opened:
+            config = self.backends.get(name)
+            if config is None:
+                raise self._unknown_backend(name)
+            self._opened[name] = open_backend(name, config, self.prefix)
+        return self._opened[name]
+
+    def backend_of(self, job: Job) -> Backend:
+        """The backend a job runs on; as it was frozen in the job, if the name is gone by now."""
+        name = job.spec.backend
+        if name not in self.backends and name not in self._opened:
+            frozen = json.loads(job.history()[0].info or "{}").get("backend", {})
+            config = BackendConfig.model_validate(frozen)
+            self._opened[name] = open_backend(name, config, self.prefix)
+        return self.backend(name)
+
+    @property
+    def _private(self) -> Path:
+        return self.prefix / PRIVATE
+
+    def _make_once(
+        self,
+        recipe: _Recipe,
+        key: str,
+    ) -> JobFolder:
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        claim = self._private / "keys" / digest
+        with _holding(claim.with_suffix(".lock")):
+            # The id is noted before the folder is made, so a crash between the two leaves a note
+            # without a folder, never a folder that nobody finds again.
+            noted = read_json(claim)
+            jobid = noted["jobid"] if noted else new_jobid(time.time())
+            folder = JobFolder(self.prefix / jobid)
+            if noted and (read_json(folder.about) or {}).get("key") == digest:
+                return folder
+            keyed = replace(recipe, about={**recipe.about, "key": digest})
+            while True:
+                write_json(claim, {"jobid": jobid})
+                made = self._try_make(keyed, jobid)
+                if made is not None:
+                    return made
+                jobid = new_jobid(time.time())
+
+    def _make(
+        self,
+        recipe: _Recipe,
+        jobid: str,
+    ) -> JobFolder:
+        for _ in range(100):
+            made = self._try_make(recipe, jobid)
+            if made is not None:
+                return made
+            jobid = new_jobid(time.time())
+        raise TemporaryError("no free job id was found", where=str(self.prefix), mend="try again")
+
+    def _try_make(
+        self,
+        recipe: _Recipe,
+        jobid: str,
+    ) -> JobFolder | None:
+        """Build the folder aside and put it in place; None where the id is taken."""
+        aside = self._private / f"making-{jobid}-{secrets.token_hex(4)}"
+        try:
+            _fill(JobFolder(aside), recipe, self.backends[recipe.spec.backend])
+            aside.rename(self.prefix / jobid)
+        except OSError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            if error.errno in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
+                return None
+            raise
+        _sync_folder(self.prefix)
+        return JobFolder(self.prefix / jobid)
+
+    def _unknown_backend(self, name: str) -> ConfigurationError:
+        close = difflib.get_close_matches(name, self.backends, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return ConfigurationError(
+            f"no backend is called {name!r}",
+            mend=f"{hint}the configured backends are {', '.join(sorted(self.backends))}",
+        )
+
+
+def _fill(job: JobFolder, recipe: _Recipe, backend: BackendConfig) -> None:
+    spec = recipe.spec
+    job.path.mkdir(mode=0o700)
+    for folder in (job.logs, job.work, job.private):
+        folder.mkdir()
+    for name, content in recipe.files.items():
+        path = job.work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.encode() if isinstance(content, str) else content)
+    script = spec.script if spec.script.endswith("\n") else spec.script + "\n"
+    write_atomically(job.script, script.encode(), mode=0o700)
+    if spec.cb_secret is not None:
+        write_atomically(job.secret, spec.cb_secret.get_secret_value().encode(), mode=0o600)
+    write_json(job.about, dict(recipe.about))
+    write_atomically(job.spec, json.dumps(spec.to_stored(), indent=4).encode() + b"\n", mode=0o600)
+    frozen = json.dumps({"backend": backend.model_dump(mode="json", exclude_defaults=True)})
+    write_atomically(job.status, f"{time.time():.6f},0,new,{frozen}\n".encode())
+
+
+def _safe_path(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    is_safe = name and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+    if not is_safe or not path.parts:
+        raise BadInputError(
+            f"{name!r} is not a path inside the work folder",
+            mend="give a relative path without '..'",
+        )
+    return path
+
+
+@contextlib.contextmanager
+def _holding(path: Path) -> Generator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        lock(handle, 30.0, path)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
