@@ -59,8 +59,13 @@ def load_model(path: Path | str, model: type[Model]) -> Model:
     Raises:
         ConfigurationError: the file cannot be read, parsed or does not fit; lists every fault.
     """
+    return parse_model(read_text(path), model, name=str(path))
+
+
+def read_text(path: Path | str) -> str:
+    """Read a configuration file, or raise a `ConfigurationError` that says why not."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigurationError(
@@ -68,7 +73,6 @@ def load_model(path: Path | str, model: type[Model]) -> Model:
             where=str(path),
             mend="give the path of a readable YAML or JSON file",
         ) from error
-    return parse_model(text, model, name=str(path))
 
 
 def parse_model(text: str, model: type[Model], *, name: str = "<text>") -> Model:
@@ -182,12 +186,21 @@ def _position(fault: Fault) -> tuple[int, int]:
 def _faults_of(
     error: ValidationError, document: Document, model: type[BaseModel]
 ) -> Iterator[Fault]:
-    for item in error.errors(include_url=False):
-        path = _real_path(item["loc"], document.data)
-        yield _fault_of(item, path, document, _names_of(model))
+    items = error.errors(include_url=False)
+    names = _names_of(model)
+    paths = [_real_path(item["loc"], document.data, item["type"] == "missing") for item in items]
+    meant = {
+        (*path[:-1], _closest(str(path[-1]), names))
+        for item, path in zip(items, paths, strict=True)
+        if item["type"] == "extra_forbidden"
+    }
+    for item, path in zip(items, paths, strict=True):
+        # A misspelled key is one mistake, not an unknown key and a missing one.
+        if item["type"] != "missing" or path not in meant:
+            yield _fault_of(item, path, document, names)
 
 
-def _real_path(location: Sequence[str | int], data: Any) -> Path_:
+def _real_path(location: Sequence[str | int], data: Any, is_missing: bool) -> Path_:
     """Drop the parts of a pydantic location that are union tags or validators, not keys."""
     path: list[str | int] = []
     here: Any = data
@@ -195,7 +208,7 @@ def _real_path(location: Sequence[str | int], data: Any) -> Path_:
     for index, part in enumerate(location):
         if _leads_on(here, part):
             here = here[part]
-        elif not (index == last and isinstance(here, dict) and isinstance(part, str)):
+        elif not (is_missing and index == last and isinstance(here, dict)):
             continue
         else:
             here = None
