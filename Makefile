@@ -5,8 +5,9 @@ BIN := .venv/bin
 TOPIC ?= main-job
 ARGS ?=
 PARTS ?=
+TEST_PARTS := kafka
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap provision demo test accept lint format bench docs wheel clean
+.PHONY: help bootstrap provision demo test accept lint format hooks bench docs wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +19,7 @@ demo: bootstrap ## a simulated run, streamed through the whole system on this ma
 	@$(BIN)/lclstream demo $(ARGS)
 
 test: bootstrap ## every test, the quick ones first
+	@tools/provision $(TEST_PARTS) || echo "going on: the tests that need it will skip"
 	$(BIN)/pytest $(ARGS)
 
 accept: bootstrap ## the acceptance tests of a TOPIC, with their figures
@@ -32,6 +34,9 @@ lint: bootstrap ## lock file, format, lint, types, layers
 format: bootstrap ## put every file into the one format
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
+
+hooks: bootstrap ## run the gates before every commit
+	$(BIN)/prek install
 
 bench: bootstrap ## measure the buffer on this machine
 	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program $(ARGS) || exit 1; done

@@ -122,13 +122,13 @@ def venv_bin() -> Path:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """A function that gives a TCP port on loopback nobody listens on at this moment."""
+    return _free_port
 
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
 
-    return find
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _wait_for(
@@ -217,6 +217,7 @@ class Processes:
         if "/" not in program and (BIN / program).exists():
             program = str(BIN / program)
         number = len(self._running)
+        # Two files, not pipes: a program must never wait for a test to read.
         files = [
             self._folder / f"{number:02d}-{Path(program).name}.{end}" for end in ("out", "err")
         ]
@@ -254,6 +255,52 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     started = Processes(tmp_path_factory.mktemp("processes"))
     yield started
     started.stop_all()
+
+
+KAFKA_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+log.dirs={folder}/log
+"""
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The bootstrap address of a real Apache Kafka, private to this test session.
+
+    Mark the test ``kafka`` too, so that it skips where no Kafka is installed.
+    """
+    if not REAL_PARTS["kafka"][0]():
+        pytest.skip(f"kafka is not here: {REAL_PARTS['kafka'][1]}")
+    folder = tmp_path_factory.mktemp("kafka")
+    port, controller_port = _free_port(), _free_port()
+    settings = folder / "server.properties"
+    settings.write_text(
+        KAFKA_PROPERTIES.format(port=port, controller_port=controller_port, folder=folder)
+    )
+    java = ["java", "-Xmx512m", "-cp", f"{_kafka_jars()[0].parent}/*"]
+    processes = Processes(folder)
+    identity = processes.run([*java, "kafka.tools.StorageTool", "random-uuid"]).stdout.split()[-1]
+    processes.run([*java, "kafka.tools.StorageTool", "format", "-t", identity, "-c", settings])
+    broker = processes.start([*java, "kafka.Kafka", settings])
+
+    def is_up() -> bool:
+        assert broker.process.poll() is None, broker.stderr[-3000:]
+        return "Kafka Server started" in broker.stdout + broker.stderr
+
+    try:
+        _wait_for(is_up, timeout_seconds=60, what="the Kafka broker")
+        yield f"127.0.0.1:{port}"
+    finally:
+        processes.stop_all()
 
 
 @pytest.fixture
