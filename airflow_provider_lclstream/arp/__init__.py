@@ -1,0 +1,1 @@
+"""The automated run processor: the logbook's run events start transfers."""
