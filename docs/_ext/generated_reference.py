@@ -1,0 +1,220 @@
+"""Write the reference pages that the code itself knows best, before Sphinx reads the pages.
+
+Configuration, command lines, metrics, states and errors come from the models, the programs and
+the tables, so these pages cannot drift from what is installed.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+COMMANDS = (
+    "lclstream --help",
+    "lclstream demo --help",
+    "lclstream pull --help",
+    "lclstream push --help",
+    "lclstream psik --help",
+    "lclstream psik run --help",
+    "lclstream psik ls --help",
+    "lclstream psik status --help",
+    "lclstream psik cancel --help",
+    "lclstream psik logs --help",
+    "lclstream arp --help",
+    "lclstream arp serve --help",
+    "lclstream transfer --help",
+    "lclstream sim --help",
+    "lclstreamer --help",
+    "lclstreamer run --help",
+    "lclstreamer check --help",
+    "nng-stream --help",
+    "nng-stream run --help",
+    "nng-stream status --help",
+    "nng-stream drain --help",
+)
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    lines = [list(header)]
+    lines.append(["---"] * len(lines[0]))
+    lines += [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def type_words(schema: dict[str, Any]) -> str:
+    """What a property of a JSON schema may be, in few words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[1]
+        return f"[{name}](#{name.lower()})"
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    for kind in ("anyOf", "oneOf"):
+        if kind in schema:
+            return " or ".join(dict.fromkeys(type_words(part) for part in schema[kind]))
+    if schema.get("type") == "array":
+        inner = schema.get("items") or {}
+        return f"list of {type_words(inner)}" if inner else "list"
+    if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
+        return f"mapping to {type_words(schema['additionalProperties'])}"
+    return {"null": "nothing"}.get(schema.get("type", ""), schema.get("type", "anything"))
+
+
+def bounds(schema: dict[str, Any]) -> str:
+    """The limits of a number or text, in signs."""
+    signs = {
+        "minimum": "≥",
+        "exclusiveMinimum": ">",
+        "maximum": "≤",
+        "exclusiveMaximum": "<",
+        "minLength": "length ≥",
+        "maxLength": "length ≤",
+    }
+    found = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def model_section(name: str, schema: dict[str, Any]) -> str:
+    """One model: its description and a table of its keys."""
+    required = set(schema.get("required", ()))
+    rows = []
+    for key, value in schema.get("properties", {}).items():
+        default = value.get("default")
+        shown = "required" if key in required else f"`{default!r}`" if "default" in value else ""
+        rows.append((f"`{key}`", type_words(value) + bounds(value), shown, value.get("description", "")))
+    text = f"## {name}\n\n{schema.get('description', '')}\n\n"
+    return text + (table(("key", "value", "default", "meaning"), rows) if rows else "")
+
+
+def schema_page(title: str, intro: str, model: Any) -> str:
+    """A page for a model and everything it refers to."""
+    schema = model.model_json_schema()
+    sections = [model_section(model.__name__, schema)]
+    sections += [model_section(name, part) for name, part in sorted(schema.get("$defs", {}).items())]
+    return f"# {title}\n\n{intro}\n\n" + "\n".join(sections)
+
+
+def configuration_page() -> str:
+    """The streamer's configuration file."""
+    from lclstreamer.parameters.configuration import StreamerConfiguration
+
+    intro = (
+        "Every key of the file that `lclstreamer run -c FILE` reads. `lclstreamer check FILE` says "
+        "what is wrong with one, `lclstreamer schema` prints the JSON Schema for editors."
+    )
+    return schema_page("The streamer's configuration", intro, StreamerConfiguration)
+
+
+def transfer_page() -> str:
+    """The request for a transfer, and a site's settings."""
+    from airflow_provider_lclstream.transfer.models import TransferRequest
+
+    intro = (
+        "What the DAG `lclstream_transfer` takes as its configuration: from the trigger form, from "
+        "REST and from run events alike. `streamer` is [a streamer's configuration](configuration.md) "
+        "without `data_handlers`."
+    )
+    schema = TransferRequest.model_json_schema()
+    return f"# A transfer request\n\n{intro}\n\n" + model_section("TransferRequest", schema)
+
+
+def site_page() -> str:
+    """A site's settings."""
+    from airflow_provider_lclstream.transfer.site import SiteSettings
+
+    intro = (
+        "The YAML file that `LCLSTREAM_SITE_FILE` names. Without one everything runs on this machine."
+    )
+    return schema_page("A site's settings", intro, SiteSettings)
+
+
+def command_page() -> str:
+    """The help of every program."""
+    here = Path(sys.executable).parent
+    plain = {**os.environ, "COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb"}
+    sections = ["# Command lines\n\nWhat each program prints when asked for help.\n"]
+    for command in COMMANDS:
+        program, *words = command.split()
+        done = subprocess.run(
+            [here / program, *words], capture_output=True, text=True, env=plain, timeout=60, check=True
+        )
+        text = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+        sections.append(f"## `{command.removesuffix(' --help')}`\n\n```text\n{text}\n```\n")
+    return "\n".join(sections)
+
+
+def metrics_page() -> str:
+    """The one list of metrics."""
+    from lclstreamer.core.metrics import METRICS
+
+    rows = [(f"`{m.name}`", m.kind, ", ".join(m.labels), m.help) for m in METRICS]
+    return "# Metrics\n\nFor Prometheus, from `/metrics` of the long-lived programs.\n\n" + table(
+        ("name", "kind", "labels", "meaning"), rows
+    )
+
+
+def errors_page() -> str:
+    """Every exit code."""
+    from lclstreamer.core import errors
+
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.LCLStreamError)
+    ]
+    rows = [
+        (str(kind.exit_code), f"`{kind.__name__}`", "yes" if kind.transient else "no", kind.__doc__ or "")
+        for kind in sorted(kinds, key=lambda kind: kind.exit_code)
+        if kind is not errors.LCLStreamError
+    ]
+    return (
+        "# Errors and exit codes\n\nEvery error says what is wrong and what to do about it (`mend:`). "
+        "With `--json` it is an RFC 9457 problem object on standard output. The codes are those of BSD's "
+        "`sysexits.h`; *again* says whether trying again can help.\n\n"
+        + table(("exit code", "error", "again", "meaning"), rows)
+    )
+
+
+def states_page() -> str:
+    """The life of a transfer and of a job, from their tables."""
+    from airflow_provider_lclstream.transfer.states import State
+    from airflow_provider_lclstream.transfer.diagram import state_diagram
+
+    rows = [(f"`{state}`", "yes" if state.is_final else "") for state in State]
+    return (
+        "# States of a transfer\n\n```mermaid\n"
+        + state_diagram()
+        + "\n```\n\n"
+        + table(("state", "final"), rows)
+    )
+
+
+PAGES = {
+    "configuration": configuration_page,
+    "transfer": transfer_page,
+    "site": site_page,
+    "commands": command_page,
+    "metrics": metrics_page,
+    "errors": errors_page,
+    "states": states_page,
+}
+
+
+def write_pages(app: Any) -> None:
+    """Write each page whose content changed."""
+    folder = Path(app.srcdir) / "reference" / "generated"
+    folder.mkdir(exist_ok=True)
+    for name, make in PAGES.items():
+        target, text = folder / f"{name}.md", make()
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            target.write_text(text, encoding="utf-8")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Sphinx calls this."""
+    app.connect("builder-inited", write_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
