@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, WrapValidator, model_validator
 
 from lclstreamer.core.config_file import Document, parse_document, read_text, validate_document
+from lclstreamer.core.errors import ConfigurationError
 from lclstreamer.parameters.base import StrictModel
 from lclstreamer.parameters.consistency import Misfit, find_misfits
 from lclstreamer.parameters.data_sources import DataSourceParameters
@@ -63,9 +64,8 @@ class StreamerSections(StrictModel):
     event_source: Annotated[EventSourceParameters, _open_to("event_source", "event_source")]
     """Where events come from."""
 
-    data_sources: Annotated[
-        dict[SourceName, Annotated[DataSourceParameters, _open_to("data_source", "data_sources")]],
-        Field(min_length=1),
+    data_sources: dict[
+        SourceName, Annotated[DataSourceParameters, _open_to("data_source", "data_sources")]
     ]
     """What is taken from each event, under a name of your choice; nothing else is."""
 
@@ -144,6 +144,13 @@ def parse_configuration(text: str, *, name: str = "<text>") -> StreamerConfigura
 
 def configuration_of(document: Document) -> StreamerConfiguration:
     """The same for a document that is parsed already."""
+    if not isinstance(document.data, dict):
+        raise ConfigurationError(
+            f"{document.name} is no configuration: its top level is not a mapping of sections",
+            where=document.name,
+            mend="begin with 'source_identifier: …'; `lclstreamer schema` prints what is allowed",
+            faults=(document.fault((), "must be a mapping of sections"),),
+        )
     document = normalise(document, CLASSES)
     sections = validate_document(document, StreamerSections)
     misfits = sections.misfits()
