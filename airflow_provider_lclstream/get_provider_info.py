@@ -115,9 +115,20 @@ def _options() -> dict[str, dict[str, Any]]:
         "job_poll_interval": _option(
             "float", "0.5", "Seconds between two looks at a job's folder."
         ),
+        "job_timeout": _option(
+            "float",
+            "86400",
+            "Seconds from a job's creation after which a task stops waiting and cancels it, "
+            "unless the task says otherwise.",
+        ),
         "ready_wait": _option(
             "float", "5", "Seconds that a task waits for a service (the buffer) to be ready before "
             "it defers; deferring costs about as much.",
+        ),
+        "buffer_start_timeout": _option(
+            "float",
+            "600",
+            "Seconds that a buffer's job may take to listen, queueing included.",
         ),
         "max_active_transfers": _option(
             "integer", "8", "How many transfers may run at once; others are queued."

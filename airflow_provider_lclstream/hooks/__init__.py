@@ -1,0 +1,1 @@
+"""Hooks: from Airflow's connections to this project's parts."""

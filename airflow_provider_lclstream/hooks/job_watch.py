@@ -1,0 +1,87 @@
+"""What a waiting task looks for in a job's folder; for trigger and operator alike, no Airflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
+
+from lclstreamer.core.errors import LCLStreamError
+
+if TYPE_CHECKING:
+    from airflow_provider_lclstream.psik.store import JobStore
+
+Status = Literal["final", "ready", "timeout", "orphaned", "error"]
+GUARD_GRACE_SECONDS = 10.0
+STATUSES: frozenset[str] = frozenset(get_args(Status))
+
+
+class JobFailedError(LCLStreamError):
+    """A job did not do what it was started for; running it again needs a decision."""
+
+    exit_code, title = 70, "job failed"
+
+
+class JobMayBeRetriedError(JobFailedError):
+    """The same, where the task's owner allows Airflow to try again with a new job."""
+
+    transient, title = True, "job failed, may be retried"
+
+
+class JobEvent(TypedDict):
+    """Why a wait is over.
+
+    ``status`` is ``final`` (the job ended), ``ready`` (its ready file is there), ``timeout`` (the
+    deadline passed), ``orphaned`` (the job it depends on ended) or ``error`` (the wait failed).
+    """
+
+    status: Status
+    jobid: str
+    message: str
+
+
+@dataclass(frozen=True)
+class JobWatch:
+    """What to wait for.
+
+    Attributes:
+        jobid: the job.
+        ready_file: a file in its working directory whose appearance ends the wait, or None.
+        guard_jobid: a job this one cannot do without, or None.
+        deadline_unix: seconds since 1970 after which the wait is over.
+    """
+
+    jobid: str
+    deadline_unix: float
+    ready_file: str | None = None
+    guard_jobid: str | None = None
+
+    def look(self, store: JobStore, now_unix: float) -> JobEvent | None:
+        """Look once; None means to go on waiting. Reads a few small files, may ask the backend."""
+        job = store.get(self.jobid)
+        state = job.reconcile()
+        if state.is_final:
+            return self._event("final", f"job {self.jobid} is {state}")
+        if self.ready_file and (job.work / self.ready_file).is_file():
+            return self._event("ready", f"{self.ready_file} is there")
+        if self.guard_jobid:
+            guard = store.get(self.guard_jobid)
+            # Jobs that end together are not seen to end together.
+            if guard.reconcile().is_final and now_unix - guard.last().time > GUARD_GRACE_SECONDS:
+                return self._event(
+                    "orphaned", f"job {guard.jobid}, which it depends on, is {guard.state()}"
+                )
+        if now_unix > self.deadline_unix:
+            return self._event("timeout", f"job {self.jobid} is still {state} at its deadline")
+        return None
+
+    def _event(self, status: Status, message: str) -> JobEvent:
+        return JobEvent(status=status, jobid=self.jobid, message=message)
+
+
+def read_event(event: Any, jobid: str) -> JobEvent:
+    """Check what a trigger handed back; anything unknown becomes an ``error``, never a success."""
+    if isinstance(event, dict) and event.get("jobid") == jobid and event.get("status") in STATUSES:
+        return JobEvent(status=event["status"], jobid=jobid, message=str(event.get("message", "")))
+    return JobEvent(
+        status="error", jobid=jobid, message=f"the trigger's event was not understood: {event!r}"
+    )

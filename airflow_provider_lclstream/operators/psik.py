@@ -1,0 +1,198 @@
+"""The operator that runs one job and waits for it without holding a worker.
+
+Submitting twice would stream a run twice, so every try of a task first looks for the job of the
+tries before it. The job is found by its idempotency key: DAG, run, task, map index and a counter.
+The counter (in Airflow's task state store) moves on only when a try has handed in the job's final
+answer, so a retry after a lost worker takes the job up again and a cleared task starts a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_lclstream.hooks.failures import airflow_failures
+from airflow_provider_lclstream.hooks.job_watch import (
+    JobEvent,
+    JobFailedError,
+    JobMayBeRetriedError,
+    JobWatch,
+    read_event,
+)
+from airflow_provider_lclstream.hooks.settings import number
+from airflow_provider_lclstream.operators.task_memory import TaskMemory, jobid_of, task_instance
+from airflow_provider_lclstream.operators.waiting import JobWaitingOperator
+from lclstreamer.core.errors import ConfigurationError, TemporaryError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_lclstream.psik.job import Job
+    from airflow_provider_lclstream.psik.models import JobSpec
+
+CANCEL_SECONDS = 20.0
+
+
+class PsikJobOperator(JobWaitingOperator):
+    """Run a job; return what it produced. Its id is the XCom ``jobid`` before the wait begins.
+
+    Args:
+        job_spec: the job, as a `JobSpec` or a mapping; its texts are templates.
+        files: text files to put into the job's working directory first; name → content; templates.
+        ready_file: for services: the task succeeds as soon as this JSON file appears in the working
+            directory and returns its content; the job goes on.
+        result_files: glob patterns of JSON files in the working directory to return.
+        result_limit_bytes: the most that ``result_files`` may hold together.
+        guard_jobid: a job this one cannot do without; when it ends, this one is canceled. Template.
+        retry_failed_job: whether Airflow's retries apply to a job that failed (each with a new
+            job); otherwise they only cover lost workers and passing errors.
+        timeout_seconds: how long the wait may take from the job's creation, queueing included;
+            then the job is canceled.
+        **kwargs: those of `JobWaitingOperator` and of every operator.
+    """
+
+    template_fields: Collection[str] = (
+        *JobWaitingOperator.template_fields,
+        "job_spec",
+        "files",
+        "guard_jobid",
+    )
+    template_fields_renderers = {"job_spec": "json", "files": "json"}
+
+    def __init__(
+        self,
+        *,
+        job_spec: JobSpec | Mapping[str, Any] | None = None,
+        files: Mapping[str, str] | None = None,
+        ready_file: str | None = None,
+        result_files: Sequence[str] = (),
+        result_limit_bytes: int = 1_000_000,
+        guard_jobid: str | None = None,
+        retry_failed_job: bool = True,
+        timeout_seconds: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job_spec = _plain(job_spec)
+        self.files = dict(files or {})
+        self.ready_file = ready_file
+        self.result_files = tuple(result_files)
+        self.result_limit_bytes = result_limit_bytes
+        self.guard_jobid = guard_jobid
+        self.retry_failed_job = retry_failed_job
+        self.timeout_seconds = timeout_seconds
+        self._jobid: str | None = None
+
+    def make_job(self, context: Context) -> tuple[JobSpec, Mapping[str, str]]:  # noqa: ARG002
+        """Return the job to run and its files; subclasses make it from the run's parameters."""
+        from airflow_provider_lclstream.psik.models import JobSpec
+
+        if self.job_spec is None:
+            raise ConfigurationError(
+                f"task {self.task_id} has no job_spec", mend="give the operator a job_spec"
+            )
+        return JobSpec.model_validate(self.job_spec), self.files
+
+    def result(self, context: Context, job: Job) -> Any:  # noqa: ARG002  (for subclasses)
+        """Return what a completed job produced."""
+        files = self.hook.result_files(job, self.result_files, self.result_limit_bytes)
+        return {"jobid": job.jobid, "state": str(job.state()), "files": files}
+
+    def execute(self, context: Context) -> Any:
+        """Submit the job, or take it up again, then wait for it."""
+        with airflow_failures():
+            job = self._find_or_submit(context)
+            timeout = self.timeout_seconds or number("job_timeout")
+            deadline = job.history()[0].time + timeout
+            watch = JobWatch(job.jobid, deadline, self.ready_file, self.guard_jobid)
+            return self._conclude(context, self.wait_for(watch))
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
+        """Go on after the trigger fired; an event that is not understood is a failure."""
+        with airflow_failures():
+            self._jobid = jobid = jobid_of(context, self.task_id) or ""
+            return self._conclude(context, read_event(event, jobid))
+
+    def on_kill(self) -> None:
+        """Cancel the job: somebody ended the task while it was on a worker."""
+        if self._jobid:
+            self.hook.job(self._jobid).cancel(f"task {self.task_id} was ended")
+
+    def _find_or_submit(self, context: Context) -> Job:
+        from airflow_provider_lclstream.psik.states import JobState
+
+        memory = TaskMemory(context)
+        spec, files = self.make_job(context)
+        job, state = self._create(memory, spec, files)
+        if state is JobState.canceled:
+            # Canceled together with an earlier try; whoever runs the task again wants it to run.
+            memory.close()
+            job, state = self._create(memory, spec, files)
+        self._jobid = job.jobid
+        before = memory.last_jobid()
+        memory.remember(job.jobid)
+        if before not in {None, job.jobid}:
+            # A cleared service: its predecessor may still be serving.
+            self.hook.cancel(str(before), timeout_seconds=CANCEL_SECONDS)
+        if state is JobState.new:
+            job.submit()
+            self.log.info("job %s submitted: %s", job.jobid, spec.name)
+        else:
+            self.log.info("job %s taken up again: it is %s", job.jobid, state)
+        return job
+
+    def _create(
+        self, memory: TaskMemory, spec: JobSpec, files: Mapping[str, str]
+    ) -> tuple[Job, Any]:
+        job = self.hook.create(spec, idempotency_key=memory.key(), dag_id=self.dag_id, files=files)
+        return job, job.reconcile()
+
+    def _conclude(self, context: Context, event: JobEvent) -> Any:
+        """Turn the end of the wait into a result or a failure."""
+        self.log.info("%s", event["message"])
+        if event["status"] == "error":
+            raise self._lost_sight(context, event)
+        job = self.hook.job(event["jobid"])
+        state = job.reconcile()
+        TaskMemory(context).close()
+        if event["status"] == "ready" and self.ready_file and not state.is_final:
+            return self.hook.read_json(job, self.ready_file)
+        if event["status"] == "final" and state == "completed" and self.ready_file is None:
+            return self.result(context, job)
+        raise self._failure(job, event)
+
+    def _failure(self, job: Job, event: JobEvent) -> JobFailedError:
+        """Say why the job is no success; a job that is no use any more is canceled."""
+        last = job.last()
+        problem = f"job {job.jobid} ({job.spec.name}) is {last.state}: {last.info or 'no reason'}"
+        if event["status"] in {"timeout", "orphaned"}:
+            problem = f"{event['message']}; {problem}"
+            self.hook.cancel(job.jobid, timeout_seconds=CANCEL_SECONDS)
+        for name, text in self.hook.log_tails(job):
+            self.log.error("the end of %s of job %s:\n%s", name, job.jobid, text)
+        kind = JobMayBeRetriedError if self.retry_failed_job else JobFailedError
+        return kind(problem, mend="mend what the end of its log shows above, then clear this task")
+
+    def _lost_sight(self, context: Context, event: JobEvent) -> TemporaryError:
+        """The wait itself failed. The job may be well, so only the last try gives it up."""
+        ti = task_instance(context)
+        if ti.try_number > ti.max_tries and event["jobid"]:
+            self.hook.cancel(event["jobid"], timeout_seconds=CANCEL_SECONDS)
+        return TemporaryError(
+            f"waiting for job {event['jobid']} failed: {event['message']}",
+            mend="look at the triggerer's log; a retry takes the job up again",
+        )
+
+
+def _plain(job_spec: JobSpec | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the specification as Airflow can render, store and show it."""
+    if job_spec is None or isinstance(job_spec, Mapping):
+        plain = None if job_spec is None else dict(job_spec)
+    else:
+        plain = {**job_spec.to_stored(), "cb_secret": job_spec.cb_secret}
+    if plain and (plain.pop("cb_secret", None) or plain.pop("client_secret", None)):
+        raise ConfigurationError(
+            "a job's callback secret stands in a DAG, where everybody can read it",
+            mend="leave cb_secret out: Airflow watches the job itself",
+        )
+    return plain
