@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from lclstreamer.core.errors import BadInputError
 from lclstreamer.parameters.base import StrictModel
+from lclstreamer.transport.url import Endpoint, parse_endpoint
 
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400)]
 
@@ -53,20 +56,17 @@ class BinaryFileWritingDataHandlerParameters(StrictModel):
         return self.file_prefix + joint
 
 
-LIBRARY_OF_SCHEME = {"tcp": None, "zmq+tcp": "zmq", "nng+tcp": "nng"}
-"""The library that a URL scheme implies; plain ``tcp`` leaves it to the key ``library``."""
-
-
 def _checked_url(url: str) -> str:
-    scheme, separator, address = url.partition("://")
-    _, colon, port = address.rpartition(":")
-    if not separator or scheme not in LIBRARY_OF_SCHEME:
-        raise ValueError(
-            f"must start with one of {', '.join(f'{s}://' for s in LIBRARY_OF_SCHEME)}"
-        )
-    if not colon or not port.isdigit() or not 0 <= int(port) <= 65_535:
-        raise ValueError("must end in a port, e.g. tcp://buffer.example.org:5000")
+    try:
+        parse_endpoint(url)
+    except BadInputError as error:
+        raise ValueError(f"{error.problem}; {error.mend}") from error
     return url
+
+
+def _implied_library(url: str) -> str | None:
+    """What the scheme says; plain ``tcp`` leaves it to the key ``library``."""
+    return None if url.startswith("tcp:") else parse_endpoint(url).protocol
 
 
 class BinaryDataStreamingDataHandlerParameters(StrictModel):
@@ -119,10 +119,19 @@ class BinaryDataStreamingDataHandlerParameters(StrictModel):
     @model_validator(mode="after")
     def _library_fits_urls(self) -> BinaryDataStreamingDataHandlerParameters:
         for url in self.urls:
-            implied = LIBRARY_OF_SCHEME[url.partition("://")[0]]
+            implied = _implied_library(url)
             if implied and self.library and implied != self.library:
                 raise ValueError(f"{url} is a {implied} url but library is {self.library}")
         return self
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The urls as addresses, each with its protocol."""
+        return tuple(
+            parse_endpoint(url)
+            if _implied_library(url)
+            else replace(parse_endpoint(url), protocol=self.library or "zmq")
+            for url in self.urls
+        )
 
 
 DataHandlerParameters = Annotated[

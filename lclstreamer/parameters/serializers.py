@@ -41,22 +41,22 @@ def _checked_path(path: str) -> str:
 
 
 def _checked_paths(fields: dict[str, str]) -> dict[str, str]:
-    owners = {EVENT_IDS_PATH: "the event ids"}
-    for source, path in fields.items():
-        for taken, owner in owners.items():
-            if f"{path}/".startswith(f"{taken}/") or f"{taken}/".startswith(f"{path}/"):
-                raise ValueError(f"{path} of {source} is in the way of {taken} of {owner}")
-        owners[path] = source
-    return fields
+    return _without_overlap(fields, {EVENT_IDS_PATH: "the event ids"})
 
 
 def _checked_keys(fields: dict[str, str]) -> dict[str, str]:
-    owners: dict[str, str] = dict.fromkeys(RESERVED_NAMES, "the message itself")
-    for source, key in fields.items():
-        if not key or key in owners:
-            taken = f"{key} is taken by {owners[key]}" if key else "a name cannot be empty"
-            raise ValueError(f"{source}: {taken}")
-        owners[key] = source
+    if not all(fields.values()):
+        raise ValueError("a name in the message cannot be empty")
+    return _without_overlap(fields, dict.fromkeys(RESERVED_NAMES, "the message itself"))
+
+
+def _without_overlap(fields: dict[str, str], owners: dict[str, str]) -> dict[str, str]:
+    """Refuse a name that is another's, or a folder of another's."""
+    for source, name in fields.items():
+        for taken, owner in owners.items():
+            if f"{name}/".startswith(f"{taken}/") or f"{taken}/".startswith(f"{name}/"):
+                raise ValueError(f"{name} of {source} is in the way of {taken} of {owner}")
+        owners[name] = source
     return fields
 
 
@@ -80,7 +80,7 @@ class Hdf5SerializerParameters(StrictModel):
 
     compression_level: Annotated[int, Field(strict=True, ge=0, le=22)] = 3
     """gzip: 0 to 9. zstd: 1 to 22, 0 for its default. LZ4: ignored. zfp: 0 is lossless; 1 to 9
-    keep 26 - 2 x level bits, so that level 3 changes a value by less than 1/16,000 of the largest
+    keep 26 - 2 x level bits, so that level 3 changes a value by less than 1/4,000 of the largest
     value near it. Data with NaN or infinity is always stored without loss."""
 
     compression_tolerance: Annotated[float, Field(gt=0)] | None = None
@@ -131,9 +131,9 @@ class MsgpackBinarySerializerParameters(StrictModel):
     type: Literal["MsgpackBinarySerializer"]
 
     fields: KeyOfSource | None = None
-    """The key of each data source; a slash makes an inner map, as in ``peak_list/fs``. A data
-    source that is not listed is left out; without this key every one is written, under its own
-    name."""
+    """The key of each data source; a slash makes an inner map, as in ``peak_list/fs``, unless the
+    key begins with one. A data source that is not listed is left out; without this key every one
+    is written, under its own name."""
 
 
 class SimplonBinarySerializerParameters(StrictModel):

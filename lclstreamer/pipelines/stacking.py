@@ -16,21 +16,13 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
     Layout = tuple[tuple[int, ...], np.dtype[Any]]
 
-MISSING_INTEGER = -999
-"""What stands for a missing signed integer, as upstream documents it."""
-
 
 def missing_value(dtype: np.dtype[Any]) -> Any:
     """What stands in a batch for a value that an event lacks.
 
-    NaN for floating point and complex numbers, -999 for signed integers (the smallest one where
-    -999 does not fit), 0 for unsigned integers, False, NaT, and the empty text.
+    NaN for floating-point and complex numbers, NaT for times, 0 for integers, the empty text.
     """
-    if dtype.kind in "fc":
-        return np.nan
-    if dtype.kind == "i":
-        return max(MISSING_INTEGER, np.iinfo(dtype).min)
-    return {"m": "NaT", "M": "NaT", "U": "", "S": b""}.get(dtype.kind, 0)
+    return {"f": np.nan, "c": np.nan, "m": "NaT", "M": "NaT", "U": "", "S": b""}.get(dtype.kind, 0)
 
 
 class BatchStack:

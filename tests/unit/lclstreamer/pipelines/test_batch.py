@@ -67,7 +67,7 @@ def test_texts_of_different_length_stay_together():
 
 @pytest.mark.parametrize(
     ("dtype", "filler"),
-    [("f4", np.nan), ("i4", -999), ("i1", -128), ("u2", 0), ("?", False), ("c8", np.nan)],
+    [("f4", np.nan), ("i4", 0), ("i1", 0), ("u2", 0), ("?", False), ("c8", np.nan)],
 )
 @pytest.mark.parametrize("missing", [0, 1, 2])
 def test_missing_values_are_filled_wherever_they_are_missing(dtype, filler, missing):
