@@ -1,9 +1,9 @@
 """Where the configuration of jobs comes from.
 
 The first of these that is there: ``--config``, ``$PSIK_CONFIG``, ``$VIRTUAL_ENV/etc/psik.json``,
-``$XDG_CONFIG_HOME/psik.json`` (``~/.config/psik.json``), ``/etc/psik.json``. Where none is, jobs lie
-under ``$XDG_STATE_HOME/lclstream/jobs`` (``~/.local/state/lclstream/jobs``) and one backend, called
-``default``, runs them on this machine. YAML is read as well as JSON.
+``$XDG_CONFIG_HOME/psik.json`` (``~/.config/psik.json``), ``/etc/psik.json``. Where none is, jobs
+lie under ``$XDG_STATE_HOME/lclstream/jobs`` (``~/.local/state/lclstream/jobs``) and one backend,
+called ``default``, runs them on this machine. YAML is read as well as JSON.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,6 @@ from lclstreamer.core.errors import BadInputError, LCLStreamError
 
 if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.store import JobStore
-
-logger = logging.getLogger(__name__)
 
 
 class JobNotFoundError(BadInputError):
@@ -101,8 +98,9 @@ class Job:
         Raises:
             LCLStreamError: the backend refused it for good; it is ``failed`` and says so.
         """
-        if self.state() is JobState.new:
-            self._queue(1)
+        last = self.last()
+        if last.state is JobState.new:
+            self._queue(last)
         return self.state()
 
     def start(self) -> JobState:
@@ -111,7 +109,7 @@ class Job:
         Raises:
             TransitionRefusedError: it is queued or active.
         """
-        self._queue(self.last().jobndx + 1)
+        self._queue(self.last())
         return self.state()
 
     def cancel(self, reason: str = "canceled") -> JobState:
@@ -182,17 +180,13 @@ class Job:
         return self._attempt(last) if is_pending else None
 
     def apply(self, attempt: Attempt, seen: Observation) -> bool:
-        """Record what a backend observed. False where the record knew it, or knows better."""
+        """Record what a backend observed. False where the record knew it, or has moved on since."""
+        last: Transition | None = attempt.last
         if seen.state is JobState.completed and attempt.last.state is JobState.queued:
-            with contextlib.suppress(TransitionRefusedError):
-                self._state_log.append(attempt.jobndx, JobState.active, at=seen.at)
-        try:
-            row = self._state_log.append(attempt.jobndx, seen.state, seen.info, at=seen.at)
-        except TransitionRefusedError as refusal:
-            logger.debug(
-                "an observation came late", extra={"jobid": self.jobid, "why": str(refusal)}
-            )
-            return False
+            last = self._state_log.append(attempt.jobndx, JobState.active, at=seen.at, after=last)
+            if last is None:
+                return False
+        row = self._state_log.append(attempt.jobndx, seen.state, seen.info, at=seen.at, after=last)
         return row is not None
 
     def hand_over(self, attempt: Attempt) -> None:
@@ -225,8 +219,9 @@ class Job:
         with self._folder.console.open("a", encoding="utf-8") as stream:
             stream.write(f"{stamp} {text}\n")
 
-    def _queue(self, jobndx: int) -> None:
-        row = self._state_log.append(jobndx, JobState.queued)
+    def _queue(self, last: Transition) -> None:
+        # Of several callers at once, only the one whose row is written hands the attempt over.
+        row = self._state_log.append(last.jobndx + 1, JobState.queued, after=last)
         if row is not None:
             self.hand_over(self._attempt(row))
 

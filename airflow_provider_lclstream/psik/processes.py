@@ -80,7 +80,7 @@ def start_ticks(pid: int) -> int | None:
 
 
 def _stat(pid: int | str) -> list[str] | None:
-    """The fields of ``/proc/<pid>/stat`` after the name: state, parent, group, session and so on."""
+    """The fields of ``/proc/<pid>/stat`` after the name: state, parent, group, session, more."""
     try:
         text = (PROC / str(pid) / "stat").read_bytes()
     except OSError:

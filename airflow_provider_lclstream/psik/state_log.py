@@ -48,12 +48,26 @@ class StateLog:
             return None
 
     def append(
-        self, jobndx: int, state: JobState, info: str = "", *, at: float | None = None
+        self,
+        jobndx: int,
+        state: JobState,
+        info: str = "",
+        *,
+        at: float | None = None,
+        after: Transition | None = None,
     ) -> Transition | None:
         """Record that an attempt reached a state, and flush it to the disk.
 
+        Args:
+            jobndx: the attempt.
+            state: the state it reached.
+            info: why, or what else is to be said; one line.
+            at: when, in seconds since 1970; by default now.
+            after: append only if this is still the newest row.
+
         Returns:
-            The row, or None where this very state stands there already.
+            The row, or None where this very state stands there already, or something else was
+            recorded since ``after``.
 
         Raises:
             TransitionRefusedError: the state cannot follow the present one.
@@ -61,6 +75,8 @@ class StateLog:
         """
         with self.locked() as handle:
             last = _last_row(handle)
+            if after is not None and last != after:
+                return None
             if not is_news(last, jobndx, state):
                 return None
             moment = time.time() if at is None else at

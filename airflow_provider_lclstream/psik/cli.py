@@ -1,0 +1,24 @@
+"""``lclstream psik``: the way in. Light, because `reached` comes this way too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from airflow_provider_lclstream.psik.reached import TEXT, reached
+
+
+def fast_main(argv: Sequence[str]) -> int:
+    """Run the words after ``lclstream psik``, and return the exit code.
+
+    `reached` is answered here; every other verb loads the full command line.
+    """
+    if argv and argv[0] == "reached":
+        if {"-h", "--help"} & set(argv[1:]):
+            sys.stdout.write(TEXT)
+        else:
+            reached(argv[1:])
+        return 0
+    from airflow_provider_lclstream.psik.commands import run_app
+
+    return run_app(list(argv))

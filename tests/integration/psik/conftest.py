@@ -1,0 +1,71 @@
+"""Stores of real jobs that end with their test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_lclstream.psik.job import Job
+from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobState
+from airflow_provider_lclstream.psik.store import JobStore
+
+
+def _end_everything(store: JobStore) -> None:
+    deadline = time.monotonic() + 20
+    jobs = [job for job in store.jobs() if job.pending_attempt() is not None]
+    for job in jobs:
+        job.cancel("the test is over")
+    while any(not job.reconcile().is_final for job in jobs):
+        assert time.monotonic() < deadline, "a job outlives its test"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Iterator[Callable[..., JobStore]]:
+    """``make_store(slots="2")``: a store with one local backend of these attributes."""
+    stores: list[JobStore] = []
+
+    def make(**attributes: str) -> JobStore:
+        config = BackendConfig(attributes={"grace_seconds": "2", **attributes})
+        stores.append(JobStore(tmp_path / f"jobs{len(stores)}", {"default": config}))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        _end_everything(store)
+
+
+@pytest.fixture
+def store(make_store: Callable[..., JobStore]) -> JobStore:
+    """A store with one local backend."""
+    return make_store()
+
+
+@pytest.fixture
+def submit() -> Callable[..., Job]:
+    """``submit(store, script, **spec)``: a job that has been handed to its backend."""
+
+    def submit(store: JobStore, script: str, **spec: Any) -> Job:
+        job = store.create(JobSpec(script=script, **spec))
+        job.submit()
+        return job
+
+    return submit
+
+
+@pytest.fixture
+def reach(wait_for: Callable[..., Any]) -> Callable[..., None]:
+    """``reach(job, "active")``: reconcile until the job is in a state, or in any final one."""
+
+    def reach(job: Job, state: str = "", timeout_seconds: float = 20) -> None:
+        def there() -> bool:
+            now = job.reconcile()
+            return now.is_final if not state else now is JobState(state)
+
+        wait_for(there, timeout_seconds=timeout_seconds, what=f"{state or 'the end'} of {job}")
+
+    return reach
