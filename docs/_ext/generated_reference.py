@@ -4,6 +4,7 @@ Configuration, command lines, metrics, states and errors come from the models, t
 the tables, so these pages cannot drift from what is installed.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -59,8 +60,10 @@ def type_words(schema: dict[str, Any]) -> str:
     if schema.get("type") == "array":
         inner = schema.get("items") or {}
         return f"list of {type_words(inner)}" if inner else "list"
-    if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
-        return f"mapping to {type_words(schema['additionalProperties'])}"
+    if schema.get("type") == "object":
+        inner = [schema.get("additionalProperties"), *schema.get("patternProperties", {}).values()]
+        kinds = " or ".join(type_words(part) for part in inner if isinstance(part, dict))
+        return f"mapping of names to {kinds}" if kinds else "mapping"
     return {"null": "nothing"}.get(schema.get("type", ""), schema.get("type", "anything"))
 
 
@@ -83,9 +86,12 @@ def model_section(name: str, schema: dict[str, Any]) -> str:
     required = set(schema.get("required", ()))
     rows = []
     for key, value in schema.get("properties", {}).items():
-        default = value.get("default")
-        shown = "required" if key in required else f"`{default!r}`" if "default" in value else ""
-        rows.append((f"`{key}`", type_words(value) + bounds(value), shown, value.get("description", "")))
+        shown = "required" if key in required else ""
+        if "default" in value:
+            shown = f"`{json.dumps(value['default'], ensure_ascii=False)}`"
+        rows.append(
+            (f"`{key}`", type_words(value) + bounds(value), shown, value.get("description", ""))
+        )
     text = f"## {name}\n\n{schema.get('description', '')}\n\n"
     return text + (table(("key", "value", "default", "meaning"), rows) if rows else "")
 
@@ -94,7 +100,9 @@ def schema_page(title: str, intro: str, model: Any) -> str:
     """A page for a model and everything it refers to."""
     schema = model.model_json_schema()
     sections = [model_section(model.__name__, schema)]
-    sections += [model_section(name, part) for name, part in sorted(schema.get("$defs", {}).items())]
+    sections += [
+        model_section(name, part) for name, part in sorted(schema.get("$defs", {}).items())
+    ]
     return f"# {title}\n\n{intro}\n\n" + "\n".join(sections)
 
 
@@ -103,8 +111,8 @@ def configuration_page() -> str:
     from lclstreamer.parameters.configuration import StreamerConfiguration
 
     intro = (
-        "Every key of the file that `lclstreamer run -c FILE` reads. `lclstreamer check FILE` says "
-        "what is wrong with one, `lclstreamer schema` prints the JSON Schema for editors."
+        "Every key of the file that `lclstreamer run -c FILE` reads. `lclstreamer check FILE` "
+        "says what is wrong with one, `lclstreamer schema` prints the JSON Schema for editors."
     )
     return schema_page("The streamer's configuration", intro, StreamerConfiguration)
 
@@ -114,9 +122,9 @@ def transfer_page() -> str:
     from airflow_provider_lclstream.transfer.models import TransferRequest
 
     intro = (
-        "What the DAG `lclstream_transfer` takes as its configuration: from the trigger form, from "
-        "REST and from run events alike. `streamer` is [a streamer's configuration](configuration.md) "
-        "without `data_handlers`."
+        "What the DAG `lclstream_transfer` takes as its configuration: from the trigger form, "
+        "from REST and from run events alike. `streamer` is [a streamer's "
+        "configuration](configuration.md) without `data_handlers`."
     )
     schema = TransferRequest.model_json_schema()
     return f"# A transfer request\n\n{intro}\n\n" + model_section("TransferRequest", schema)
@@ -126,9 +134,7 @@ def site_page() -> str:
     """A site's settings."""
     from airflow_provider_lclstream.transfer.site import SiteSettings
 
-    intro = (
-        "The YAML file that `LCLSTREAM_SITE_FILE` names. Without one everything runs on this machine."
-    )
+    intro = "The YAML file that `LCLSTREAM_SITE_FILE` names. Without one everything runs here."
     return schema_page("A site's settings", intro, SiteSettings)
 
 
@@ -140,7 +146,12 @@ def command_page() -> str:
     for command in COMMANDS:
         program, *words = command.split()
         done = subprocess.run(
-            [here / program, *words], capture_output=True, text=True, env=plain, timeout=60, check=True
+            [here / program, *words],
+            capture_output=True,
+            text=True,
+            env=plain,
+            timeout=60,
+            check=True,
         )
         text = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
         sections.append(f"## `{command.removesuffix(' --help')}`\n\n```text\n{text}\n```\n")
@@ -167,29 +178,87 @@ def errors_page() -> str:
         if isinstance(kind, type) and issubclass(kind, errors.LCLStreamError)
     ]
     rows = [
-        (str(kind.exit_code), f"`{kind.__name__}`", "yes" if kind.transient else "no", kind.__doc__ or "")
+        (
+            str(kind.exit_code),
+            f"`{kind.__name__}`",
+            "yes" if kind.transient else "no",
+            kind.__doc__ or "",
+        )
         for kind in sorted(kinds, key=lambda kind: kind.exit_code)
         if kind is not errors.LCLStreamError
     ]
     return (
-        "# Errors and exit codes\n\nEvery error says what is wrong and what to do about it (`mend:`). "
-        "With `--json` it is an RFC 9457 problem object on standard output. The codes are those of BSD's "
-        "`sysexits.h`; *again* says whether trying again can help.\n\n"
+        "# Errors and exit codes\n\n"
+        "Every error says what is wrong and what to do about it (`mend:`). With `--json` it is an "
+        "RFC 9457 problem object on standard output. The codes are those of BSD's `sysexits.h`; "
+        "*again* says whether trying again can help.\n\n"
         + table(("exit code", "error", "again", "meaning"), rows)
     )
 
 
 def states_page() -> str:
     """The life of a transfer and of a job, from their tables."""
-    from airflow_provider_lclstream.transfer.states import State
-    from airflow_provider_lclstream.transfer.diagram import state_diagram
+    from airflow_provider_lclstream.psik.states import JobState, diagram
+    from airflow_provider_lclstream.transfer.diagram import mermaid
+    from airflow_provider_lclstream.transfer.states import JOINT, State
 
-    rows = [(f"`{state}`", "yes" if state.is_final else "") for state in State]
+    def words(cell: Any) -> str:
+        return "any" if set(cell) == set(type(next(iter(cell)))) else ", ".join(sorted(cell))
+
+    rules = [
+        (
+            words(rule.owner),
+            words(rule.buffer),
+            words(rule.streamer),
+            f"**{rule.state}**",
+            ", ".join(rule.instructions),
+            rule.why,
+        )
+        for rule in JOINT
+    ]
+    final = ", ".join(f"`{state}`" for state in State if state.is_final)
     return (
-        "# States of a transfer\n\n```mermaid\n"
-        + state_diagram()
-        + "\n```\n\n"
-        + table(("state", "final"), rows)
+        "# States\n\n## A transfer\n\n```{mermaid}\n"
+        + mermaid()
+        + f"```\n\nFinal states: {final}. Three roles are read together; the first row that fits "
+        "gives the transfer's state and what has to be done.\n\n"
+        + table(("owner", "buffer", "streamer", "transfer", "to do", "why"), rules)
+        + "\n## A job\n\n```{mermaid}\n"
+        + diagram()
+        + "```\n\nFinal states: "
+        + ", ".join(f"`{state}`" for state in JobState if state.is_final)
+        + ".\n"
+    )
+
+
+def airflow_page() -> str:
+    """What Airflow discovers: modules, connections, options."""
+    from airflow_provider_lclstream.get_provider_info import get_provider_info
+
+    info = get_provider_info()
+    modules = [
+        (kind, f"`{module}`")
+        for kind in ("hooks", "operators", "sensors", "triggers")
+        for entry in info.get(kind, ())
+        for module in entry["python-modules"]
+    ]
+    fields = [
+        (f"`{kind['connection-type']}`", f"`{name}`", field.get("description", ""))
+        for kind in info.get("connection-types", ())
+        for name, field in kind.get("conn-fields", {}).items()
+    ]
+    options = [
+        (f"`{name}`", option["type"], f"`{option['default']}`", option["description"])
+        for name, option in info["config"]["lclstream"]["options"].items()
+    ]
+    return (
+        "# Airflow\n\nWhat Airflow discovers when the package is installed beside it.\n\n"
+        "## Modules\n\n"
+        + table(("kind", "module"), modules)
+        + "\n## Fields of connections\n\n"
+        + table(("connection type", "field in `extra`", "meaning"), fields)
+        + "\n## Options\n\nIn the section `[lclstream]` of `airflow.cfg`, or in the environment as "
+        "`AIRFLOW__LCLSTREAM__NAME`.\n\n" + table(("option", "type", "default", "meaning"), options)
     )
 
 
@@ -197,6 +266,7 @@ PAGES = {
     "configuration": configuration_page,
     "transfer": transfer_page,
     "site": site_page,
+    "airflow": airflow_page,
     "commands": command_page,
     "metrics": metrics_page,
     "errors": errors_page,
@@ -207,7 +277,7 @@ PAGES = {
 def write_pages(app: Any) -> None:
     """Write each page whose content changed."""
     folder = Path(app.srcdir) / "reference" / "generated"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, make in PAGES.items():
         target, text = folder / f"{name}.md", make()
         if not target.exists() or target.read_text(encoding="utf-8") != text:
