@@ -37,6 +37,15 @@ PSANA2_ENVIRONMENT = {
 }
 _END_MARK = "END_OF_LCLSTREAMER_CONFIGURATION"
 _SPARE_SECONDS = 120.0
+_ONE_BY_ONE = """\
+ranks=
+for rank in $(seq 0 {last}); do
+  PMI_RANK=$rank PMI_SIZE={size} {command} &
+  ranks="$ranks $!"
+done
+code=0
+for rank in $ranks; do wait "$rank" || code=$?; done
+exit $code"""
 
 
 class BufferEndpoints(StrictModel):
@@ -109,15 +118,12 @@ def plan_streamer(
         BadInputError: the buffer has no inlet for the protocol that was asked for.
     """
     size = launched_ranks(request)
-    words = [str(site.programs / "lclstreamer"), "run"]
-    words += ["-c", CONFIGURATION_FILE, "--report", ".", "--json"]
-    if size > 1:
-        launcher = site.launcher if request.needs_psana2 else site.independent_launcher
-        words = [word.replace(SIZE_PLACEHOLDER, str(size)) for word in launcher] + words
     psana = PSANA2_ENVIRONMENT if request.needs_psana2 else {}
     return JobSpec(
         name=f"streamer {_title(request)}",
-        script=_streamer_script(configuration_text(request, endpoints), words),
+        script=_streamer_script(
+            configuration_text(request, endpoints), _start(request, site, size)
+        ),
         environment={**psana, **site.streamer_environment},
         resources=ResourceSpec(
             duration=request.streamer_duration_minutes,
@@ -160,7 +166,20 @@ def _inlet(request: TransferRequest, endpoints: BufferEndpoints) -> str:
     return f"nng+{url}" if url.startswith("tcp://") else url
 
 
-def _streamer_script(configuration: str, words: list[str]) -> str:
+def _start(request: TransferRequest, site: SiteSettings, size: int) -> str:
+    """The last lines of the streamer's script: one rank, or all of them by a launcher."""
+    words = [str(site.programs / "lclstreamer"), "run"]
+    command = shlex.join([*words, "-c", CONFIGURATION_FILE, "--report", ".", "--json"])
+    if size == 1:
+        return f"exec {command}"
+    launcher = site.launcher if request.needs_psana2 else site.independent_launcher
+    if launcher:
+        words = [word.replace(SIZE_PLACEHOLDER, str(size)) for word in launcher]
+        return f"exec {shlex.join(words)} {command}"
+    return _ONE_BY_ONE.format(command=command, size=size, last=size - 1)
+
+
+def _streamer_script(configuration: str, start: str) -> str:
     if _END_MARK in configuration:
         raise BadInputError(
             f"the streamer's configuration contains the words {_END_MARK}",
@@ -169,7 +188,7 @@ def _streamer_script(configuration: str, words: list[str]) -> str:
     return (
         "#!/bin/sh\nset -eu\n"
         f"cat > {CONFIGURATION_FILE} <<'{_END_MARK}'\n{configuration}{_END_MARK}\n"
-        f"exec {shlex.join(words)}\n"
+        f"{start}\n"
     )
 
 

@@ -38,13 +38,6 @@ def default_launcher() -> tuple[str, ...]:
     return (str(beside) if beside.exists() else "mpirun", "-n", SIZE_PLACEHOLDER)
 
 
-def default_independent_launcher() -> tuple[str, ...]:
-    """The same for ranks that do not talk to each other: a dead one must not end the others."""
-    program, *rest = default_launcher()
-    is_mpich = (default_programs() / "mpichversion").exists()
-    return (program, *(("-disable-auto-cleanup",) if is_mpich else ()), *rest)
-
-
 def default_jobs() -> PsikConfig:
     """Jobs of this user on this machine."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
@@ -69,8 +62,10 @@ class SiteSettings(StrictModel):
     launcher: tuple[str, ...] = Field(default_factory=default_launcher)
     """The command that starts ``{size}`` ranks which talk to each other (psana)."""
 
-    independent_launcher: tuple[str, ...] = Field(default_factory=default_independent_launcher)
-    """The command that starts ``{size}`` ranks which do not: one may die without the others."""
+    independent_launcher: tuple[str, ...] = ()
+    """The command that starts ``{size}`` ranks which do not, so that one may die without the
+    others, e.g. ``srun -n {size} --kill-on-bad-exit=0``. Empty: the job's shell starts them on
+    its node (MPICH's mpirun ends all of them with the first that is killed)."""
 
     streamer_environment: dict[str, str] = Field(default_factory=lambda: dict(MPICH_ENVIRONMENT))
     """Variables added to the streamer's environment."""
@@ -81,7 +76,7 @@ class SiteSettings(StrictModel):
     @field_validator("launcher", "independent_launcher")
     @classmethod
     def _launcher_takes_size(cls, launcher: tuple[str, ...]) -> tuple[str, ...]:
-        if not any(SIZE_PLACEHOLDER in word for word in launcher):
+        if launcher and not any(SIZE_PLACEHOLDER in word for word in launcher):
             raise ValueError(f"must contain {SIZE_PLACEHOLDER}, the number of ranks")
         return launcher
 
