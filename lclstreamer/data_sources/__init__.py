@@ -1,0 +1,1 @@
+"""Data sources: each takes one thing from an event. `base` has the protocol."""

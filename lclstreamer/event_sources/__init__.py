@@ -1,0 +1,1 @@
+"""Event sources: where events come from. `base` has the protocol."""
