@@ -1,0 +1,1 @@
+"""Handlers: where a rank's messages go."""

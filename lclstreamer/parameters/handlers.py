@@ -22,7 +22,10 @@ def _checked_name_part(text: str) -> str:
 
 
 def _checked_suffix(text: str) -> str:
-    return _checked_name_part(text).lstrip(".")
+    suffix = _checked_name_part(text).lstrip(".")
+    if not suffix:
+        raise ValueError("must not be empty, write for example h5")
+    return suffix
 
 
 class BinaryFileWritingDataHandlerParameters(StrictModel):
@@ -34,12 +37,10 @@ class BinaryFileWritingDataHandlerParameters(StrictModel):
 
     type: Literal["BinaryFileWritingDataHandler"]
 
-    file_prefix: Annotated[str, AfterValidator(_checked_name_part), Field(max_length=200)] = ""
+    file_prefix: Annotated[str, Field(max_length=200), AfterValidator(_checked_name_part)] = ""
     """Put before the name; an underscore is added where it does not end in one."""
 
-    file_suffix: Annotated[
-        str, AfterValidator(_checked_suffix), Field(min_length=1, max_length=40)
-    ] = "h5"
+    file_suffix: Annotated[str, Field(max_length=40), AfterValidator(_checked_suffix)] = "h5"
     """The name's ending, with or without its dot."""
 
     write_directory: Path = Path()
