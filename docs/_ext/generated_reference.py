@@ -127,7 +127,9 @@ def transfer_page() -> str:
         "configuration](configuration.md) without `data_handlers`."
     )
     schema = TransferRequest.model_json_schema()
-    return f"# A transfer request\n\n{intro}\n\n" + model_section("TransferRequest", schema)
+    section = model_section("TransferRequest", schema)
+    section = section.replace("(#streamer", "(configuration.md#streamer")
+    return f"# A transfer request\n\n{intro}\n\n{section}"
 
 
 def site_page() -> str:
