@@ -1,0 +1,84 @@
+"""Accepts connections, each served by a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+
+from lclstreamer.transport.url import Endpoint
+from lclstreamer.transport.wire import TICK_SECONDS, Securing, TcpWire, Wire, listen
+
+logger = logging.getLogger(__name__)
+
+CONNECTIONS_LIMIT = 4096
+"""More peers than this at a time are turned away."""
+
+
+class Listener:
+    """A listening TCP socket.
+
+    Attributes:
+        endpoint: where it listens, with the port that was chosen.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, serve: Callable[[Wire], None], *, securing: Securing = TcpWire
+    ) -> None:
+        """Begin to listen; connections are accepted after `start`.
+
+        Args:
+            endpoint: where; port 0 has one chosen.
+            serve: called in a thread of its own with every connection, until that ends.
+            securing: turns a connected socket into a wire.
+        """
+        self._socket = listen(endpoint)
+        self._socket.settimeout(TICK_SECONDS)
+        self.endpoint = endpoint.with_port(self._socket.getsockname()[1])
+        self._serve = serve
+        self._securing = securing
+        self._is_closed = False
+        self._threads: set[threading.Thread] = set()
+        self._thread = threading.Thread(target=self._accept, name="listener", daemon=True)
+
+    def start(self) -> None:
+        """Accept connections from now on."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Accept no more; connections that are open go on."""
+        self._is_closed = True
+        if self._thread.is_alive():
+            self._thread.join(4 * TICK_SECONDS)
+        self._socket.close()
+
+    def _accept(self) -> None:
+        while not self._is_closed:
+            try:
+                connection, _ = self._socket.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                if not self._is_closed:
+                    logger.warning("cannot accept on %s: %s", self.endpoint, error)
+                continue
+            self._threads = {thread for thread in self._threads if thread.is_alive()}
+            if len(self._threads) >= CONNECTIONS_LIMIT:
+                logger.warning("%s has %d connections", self.endpoint, CONNECTIONS_LIMIT)
+                connection.close()
+                continue
+            thread = threading.Thread(
+                target=self._connected, args=(connection,), name="connection", daemon=True
+            )
+            self._threads.add(thread)
+            thread.start()
+
+    def _connected(self, connection: socket.socket) -> None:
+        try:
+            wire = self._securing(connection)
+        except OSError as error:
+            logger.warning("refused a connection to %s: %s", self.endpoint, error)
+            connection.close()
+            return
+        self._serve(wire)

@@ -1,0 +1,228 @@
+"""The pushing end of one connection: sends runs, and hears what the consumer has finished with."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from lclstreamer.core.errors import BadInputError
+from lclstreamer.transport import sp
+from lclstreamer.transport.records import PeerRecord
+from lclstreamer.transport.run_queue import RunQueue, Seat
+from lclstreamer.transport.runs import Run
+from lclstreamer.transport.window import FairShare, Window
+from lclstreamer.transport.wire import TICK_SECONDS, Wire, receive_exactly, send_all
+
+logger = logging.getLogger(__name__)
+
+GREETING_SECONDS = 10.0
+FINISH_SECONDS = 10.0
+"""How long a consumer may take to leave once it has been told the end."""
+_REVERSE_BYTES = 1 << 16
+
+
+@dataclass(slots=True, frozen=True)
+class PushOptions:
+    """What all connections of a pushing socket share.
+
+    Attributes:
+        name: what it calls itself to its peers.
+        window: makes the window of a consumer that acknowledges.
+        hello: more facts for the peer, e.g. the rank.
+        summary: facts for the end of the stream, asked for when it has come.
+    """
+
+    name: str
+    window: Callable[[], Window]
+    hello: dict[str, Any] = field(default_factory=dict)
+    summary: Callable[[], dict[str, Any]] = dict
+
+
+class Outlet:
+    """One consumer's connection. `run` is its thread.
+
+    Attributes:
+        record: what is remembered of the consumer.
+        seat: its place at the queue, once it has greeted.
+        max_message_bytes: the longest message it takes, where it said so.
+    """
+
+    def __init__(self, wire: Wire, queue: RunQueue, options: PushOptions) -> None:
+        self.record = PeerRecord(wire.peer)
+        self.seat = Seat(FairShare())
+        self.max_message_bytes: int | None = None
+        self._wire = wire
+        self._queue = queue
+        self._options = options
+        self._replies = sp.ReverseReader(f"consumer {wire.peer}")
+        self._has_left = threading.Event()
+        self._is_aborted = False
+        self._is_finishing = False
+
+    def run(self, on_start: Callable[[Outlet], None], on_end: Callable[[Outlet], None]) -> None:
+        """Serve the consumer; ``on_start`` is called once it has proved to be one."""
+        if not self._greet():
+            self._wire.close()
+            return
+        self._queue.join(self.seat)
+        on_start(self)
+        reader = threading.Thread(target=self._read, name="replies", daemon=True)
+        reader.start()
+        try:
+            self._pump()
+        except OSError as error:
+            self._lost(error.strerror or str(error))
+        finally:
+            self._wire.wake()
+            reader.join(FINISH_SECONDS)
+            self._leave()
+            on_end(self)
+            self._wire.close()
+
+    def abort(self) -> None:
+        """Stop at once."""
+        self._is_aborted = True
+        self._wire.wake()
+
+    def _greet(self) -> bool:
+        try:
+            send_all(self._wire, sp.greeting(sp.PUSH), GREETING_SECONDS)
+            answer = receive_exactly(self._wire, sp.GREETING_BYTES, GREETING_SECONDS)
+            if answer is None:
+                return False
+            sp.check_greeting(answer, expected=sp.PULL, peer=self._wire.peer)
+            self._await_hello()
+        except BadInputError as error:
+            logger.warning("refused a peer: %s", error)
+            return False
+        except OSError:
+            return False
+        return True
+
+    def _await_hello(self) -> None:
+        # A puller of ours sends its hello in one piece with its greeting, so it is here by now.
+        view = memoryview(bytearray(_REVERSE_BYTES))
+        count = self._wire.receive_into(view)
+        for document in self._replies.feed(view[:count]) if count > 0 else ():
+            self._take(document)
+        if self.record.confirms:
+            hello = {"lclstream": 1, "role": "push", "name": self._options.name}
+            send_all(
+                self._wire, sp.encode_control({**hello, **self._options.hello}), GREETING_SECONDS
+            )
+
+    def _pump(self) -> None:
+        while not self._has_left.is_set() and not self._is_aborted:
+            run = self._queue.take(self.seat, TICK_SECONDS)
+            if run is not None:
+                self._send(run)
+            elif self._queue.is_delivered:
+                self._finish()
+                return
+
+    def _send(self, run: Run) -> None:
+        buffers, total = run.buffers(), run.size_bytes
+        messages, payload_bytes = run.messages, run.payload_bytes
+        sent = 0
+        try:
+            sent = self._wire.send(buffers)
+            while sent < total:
+                if self._has_left.is_set() or self._is_aborted:
+                    break
+                sent += self._wire.send(_behind(buffers, sent))
+        finally:
+            if sent < total:
+                messages, payload_bytes = run.part_within(sent)
+                if not self.seat.window.retains:
+                    run.acknowledged = messages  # gone; the rest returns to the queue
+            self.record.count(messages, payload_bytes)
+        if sent == total and not self.seat.window.retains:
+            self._queue.end(self.seat, run)
+
+    def _read(self) -> None:
+        view = memoryview(bytearray(_REVERSE_BYTES))
+        try:
+            while not self._is_aborted:
+                count = self._wire.receive_into(view)
+                if count == 0:
+                    break
+                for document in self._replies.feed(view[:count]) if count > 0 else ():
+                    self._take(document)
+        except OSError as error:
+            self._lost(error.strerror or str(error))
+        except BadInputError as error:
+            self._problem(error.problem)
+        finally:
+            self._has_left.set()
+            self._queue.ring(self.seat)
+
+    def _take(self, document: dict[str, Any]) -> None:
+        if document.get("lclstream"):
+            self.record.confirms = True
+            self.record.name = str(document.get("name") or self.record.name)
+            self.max_message_bytes = document.get("max_message_bytes")
+            self.seat.window = self._options.window()
+        elif "ack" in document:
+            if not self._queue.acknowledge(self.seat, int(document["ack"])):
+                self._problem(f"acknowledged {document['ack']} messages, which it was not sent")
+                self._is_aborted = True
+            self.record.acknowledged_messages = self.seat.acknowledged
+            self.record.acknowledged_bytes = self.seat.acknowledged_bytes
+        elif "refused" in document:
+            self._problem(f"refused the stream: {document['refused']}")
+            self.record.close("refused")
+
+    def _finish(self) -> None:
+        """Tell the end, and wait until the consumer has closed its side."""
+        self._is_finishing = True
+        if self.record.confirms:
+            ending = {
+                "end_of_stream": 1,
+                "name": self._options.name,
+                "messages": self.record.messages,
+                "bytes": self.record.bytes,
+            }
+            summary = sp.encode_control({**ending, **self._options.summary()})
+            send_all(self._wire, summary, FINISH_SECONDS)
+        self._wire.finish()
+        unsent, deadline = self._wire.unsent_bytes(), time.monotonic() + FINISH_SECONDS
+        while time.monotonic() < deadline and not self._is_aborted:
+            if self._has_left.wait(TICK_SECONDS):
+                break
+            if unsent != (unsent := self._wire.unsent_bytes()):
+                deadline = time.monotonic() + FINISH_SECONDS  # slow, but it goes on
+        self.record.close("end_of_stream")
+
+    def _lost(self, reason: str) -> None:
+        if not self._is_finishing or not self.record.confirms:
+            self._note_loss(f"the connection was lost ({reason})")
+
+    def _note_loss(self, how: str) -> None:
+        """Who cannot confirm takes with it what was on the way; who can, returns it."""
+        if not self.record.confirms and not self.record.problems:
+            self._problem(f"{how}; the last of the {self.record.messages} messages may be lost")
+
+    def _leave(self) -> None:
+        if unsent := self._wire.unsent_bytes():
+            self._note_loss(f"left with {unsent} bytes under way")
+        self.record.returned_messages += self._queue.leave(self.seat)
+        if self.record.confirms:
+            self.record.acknowledged_bytes = self.seat.acknowledged_bytes
+        self.record.close("disconnected")
+
+    def _problem(self, what: str) -> None:
+        self.record.problems.append(f"consumer {self.record.name}: {what}")
+
+
+def _behind(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """What is left of the buffers behind the first ``sent`` bytes."""
+    left: list[bytes | memoryview] = []
+    for buffer in buffers:
+        if sent < len(buffer):
+            left.append(memoryview(buffer)[sent:])
+        sent = max(0, sent - len(buffer))
+    return left

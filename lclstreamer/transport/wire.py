@@ -1,0 +1,229 @@
+"""A connected stream of bytes, blocking, with every wait bounded.
+
+`Wire` is the seam for other kinds of stream: whatever has its four methods can carry messages. A
+`Securing` function turns a fresh TCP socket into a wire; without one it is a plain `TcpWire`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+import sys
+import termios
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from lclstreamer.core.errors import UnavailableError
+from lclstreamer.transport.url import Endpoint
+
+TICK_SECONDS = 0.25
+"""The longest time that a read or write blocks before its caller may look around."""
+SOCKET_BUFFER_BYTES = 4 << 20
+_FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.5
+_BACKLOG = 1024
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 4))
+
+
+class Wire(Protocol):
+    """A connected stream of bytes; one thread may read while another writes.
+
+    Attributes:
+        peer: the other side's address, for people.
+    """
+
+    peer: str
+
+    def receive_into(self, view: memoryview, *, fill: bool = False, wait: bool = True) -> int:
+        """Read what is there into ``view``; with ``fill``, preferably all of it.
+
+        Returns:
+            The number of bytes; 0 at the end of the stream; -1 if nothing came within a tick (or
+            at once, without ``wait``).
+        """
+        ...
+
+    def send(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """Write as much of the buffers as the stream takes within a tick; 0 if nothing."""
+        ...
+
+    def finish(self) -> None:
+        """Tell the other side that nothing more will be sent."""
+        ...
+
+    def wake(self) -> None:
+        """Make a read that another thread is blocked in return at once."""
+        ...
+
+    def unsent_bytes(self) -> int:
+        """What was written but has not yet reached the other side's host."""
+        ...
+
+    def close(self) -> None:
+        """Give the stream up; never raises."""
+        ...
+
+
+Securing = Callable[[socket.socket], Wire]
+"""Makes a wire of a connected socket, e.g. by a TLS handshake."""
+
+
+class TcpWire:
+    """A plain TCP connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self.peer = _peer_of(connection)
+        tune(connection)
+        tick = struct.pack("ll", int(TICK_SECONDS), int(TICK_SECONDS % 1 * 1_000_000))
+        connection.settimeout(None)  # the kernel keeps the time: one system call less per read
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, tick)
+
+    def receive_into(self, view: memoryview, *, fill: bool = False, wait: bool = True) -> int:
+        """See `Wire`."""
+        flags = socket.MSG_WAITALL if fill else 0
+        if not wait:
+            flags = socket.MSG_DONTWAIT
+        try:
+            return self._socket.recv_into(view, 0, flags)
+        except BlockingIOError:
+            return -1
+
+    def send(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """See `Wire`."""
+        try:
+            if len(buffers) == 1:
+                return self._socket.send(buffers[0])
+            return self._socket.sendmsg(buffers)
+        except BlockingIOError:
+            return 0
+
+    def finish(self) -> None:
+        """See `Wire`."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # the other side was quicker
+
+    def wake(self) -> None:
+        """See `Wire`."""
+        try:
+            self._socket.shutdown(socket.SHUT_RD)
+        except OSError:
+            return  # it is gone already
+
+    def unsent_bytes(self) -> int:
+        """See `Wire`."""
+        answer = bytearray(4)
+        try:
+            fcntl.ioctl(self._socket, termios.TIOCOUTQ, answer)
+        except (OSError, ValueError):
+            return 0  # closed
+        return int.from_bytes(answer, sys.byteorder)
+
+    def close(self) -> None:
+        """See `Wire`."""
+        self._socket.close()
+
+
+def _peer_of(connection: socket.socket) -> str:
+    try:
+        host, port = connection.getpeername()[:2]
+    except OSError:  # it left between connecting and now; reading will tell
+        return "a peer that left"
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+def tune(connection: socket.socket) -> None:
+    """Set what suits large messages: no delays, roomy buffers, and dead hosts are noticed."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        connection.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
+
+
+def send_all(wire: Wire, data: bytes, timeout_seconds: float) -> bool:
+    """Write a short frame completely; False if the time was over before."""
+    view = memoryview(data)
+    deadline = time.monotonic() + timeout_seconds
+    while view:
+        view = view[wire.send([view]) :]
+        if view and time.monotonic() > deadline:
+            return False
+    return True
+
+
+def receive_exactly(wire: Wire, count: int, timeout_seconds: float) -> bytes | None:
+    """Read so many bytes; None if the stream or the time ends before."""
+    data = bytearray(count)
+    view, got = memoryview(data), 0
+    deadline = time.monotonic() + timeout_seconds
+    while got < count:
+        read = wire.receive_into(view[got:])
+        if read == 0 or (read < 0 and time.monotonic() > deadline):
+            return None
+        got += max(0, read)
+    return bytes(data)
+
+
+def dial(endpoint: Endpoint, timeout_seconds: float, securing: Securing = TcpWire) -> Wire:
+    """Connect to a listening socket, trying again until the time is over.
+
+    Raises:
+        UnavailableError: nobody listens there.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        left = max(0.1, deadline - time.monotonic())
+        try:
+            connection = socket.create_connection((endpoint.host, endpoint.port), left)
+            if connection.getsockname() != connection.getpeername():
+                return securing(connection)
+            connection.close()  # dialing a free local port can meet itself
+            reason = os.strerror(errno.ECONNREFUSED)
+        except OSError as error:
+            reason = error.strerror or str(error)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise UnavailableError(
+                f"cannot connect to {endpoint} within {timeout_seconds:g} s: {reason}",
+                mend="check the address and that the other side is running",
+            )
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def listen(endpoint: Endpoint) -> socket.socket:
+    """A listening socket at this address.
+
+    Raises:
+        UnavailableError: the port is in use, or the address is not of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _cannot_listen(endpoint, error) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((endpoint.host, endpoint.port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(endpoint, error) from error
+    return listener
+
+
+def _cannot_listen(endpoint: Endpoint, error: OSError) -> UnavailableError:
+    return UnavailableError(
+        f"cannot listen on {endpoint}: {error.strerror or error}",
+        mend="choose a free port of this machine, or port 0 to have one chosen",
+    )
