@@ -22,14 +22,14 @@ def read_list(path: Path) -> list[tuple[str, str]]:
 
 def download(url: str) -> bytes:
     """The bytes behind a URL, tried a few times."""
-    for attempt in range(ATTEMPTS):
+    reason = ""
+    for _ in range(ATTEMPTS):
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as reply:  # noqa: S310  (https, above)
+            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as reply:  # noqa: S310
                 return reply.read()
         except OSError as error:
-            if attempt == ATTEMPTS - 1:
-                raise SystemExit(f"cannot fetch {url}: {error}\n  mend: check the network") from error
-    raise SystemExit(f"cannot fetch {url}")
+            reason = str(error)
+    raise SystemExit(f"cannot fetch {url}: {reason}\n  mend: check the network")
 
 
 def fetch(entry: tuple[str, str], folder: Path) -> bool:
