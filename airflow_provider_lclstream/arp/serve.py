@@ -13,6 +13,7 @@ import json
 import logging
 import signal
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 BROKER_TIMEOUT_SECONDS = 5.0
+COMPLAINT_SECONDS = 60.0
 MAXIMUM_DEAD_LETTERS_BYTES = 256 * 2**20
 
 
@@ -64,9 +66,7 @@ class KafkaSettings:
             "auto.offset.reset": "earliest" if self.from_beginning else "latest",
             # A topic that is made after we subscribed is found within this time.
             "topic.metadata.refresh.interval.ms": 10_000,
-            # librdkafka writes a line for every attempt to connect; the one that matters is ours.
             "log_level": 2,
-            "error_cb": _note_error,
             **dict(self.options),
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -200,7 +200,8 @@ def open_consumer(settings: KafkaSettings) -> Consumer:
             mend="pip install 'airflow-provider-lclstream[kafka]'",
         ) from error
     try:
-        consumer = Consumer(settings.to_librdkafka())
+        complaints = _Complaints()
+        consumer = Consumer({**settings.to_librdkafka(), "error_cb": complaints})
     except KafkaException as error:
         raise BadInputError(
             f"the Kafka settings are refused: {error.args[0].str()}",
@@ -219,11 +220,20 @@ def open_consumer(settings: KafkaSettings) -> Consumer:
     if absent:
         logger.warning("the broker does not know the topics %s yet", ", ".join(absent))
     consumer.subscribe(list(settings.topics))
+    complaints.next_monotonic = 0.0
     return consumer
 
 
-def _note_error(error: KafkaError) -> None:
-    logger.warning("Kafka: %s", error.str())
+class _Complaints:
+    """librdkafka complains of every attempt to connect: one line a minute is enough."""
+
+    def __init__(self) -> None:
+        self.next_monotonic = float("inf")
+
+    def __call__(self, error: KafkaError) -> None:
+        if time.monotonic() >= self.next_monotonic:
+            self.next_monotonic = time.monotonic() + COMPLAINT_SECONDS
+            logger.warning("Kafka: %s", error.str())
 
 
 def _commit(consumer: Consumer, message: Message) -> None:
