@@ -53,7 +53,9 @@ def select_fields(
 
 
 def message_of(batch: Batch, payload: bytes | bytearray | memoryview) -> Message:
-    """The message that carries a batch as these bytes."""
+    """The message that carries a batch as these bytes, which must not change any more."""
+    if not isinstance(payload, bytes):
+        payload = memoryview(payload).toreadonly()  # sockets send what is read-only without a copy
     return Message(payload, rank=batch.rank, sequence=batch.sequence, events=len(batch))
 
 
