@@ -90,8 +90,8 @@ def _options() -> dict[str, dict[str, Any]]:
             example="/etc/lclstream/rules.yaml",
         ),
         "run_event_topics": _option(
-            "string", "lclstream.run_events", "Kafka topics with the Elog's run events, "
-            "separated by commas.",
+            "string", "runs,file_catalog,experiment_switch,instrument_standby",
+            "Kafka topics of the Elog that concern runs, separated by commas.",
         ),
         "run_event_dead_letter_topic": _option(
             "string", "lclstream.run_events.rejected",

@@ -165,7 +165,7 @@ class PsikJobOperator(JobWaitingOperator):
         """Say why the job is no success; a job that is no use any more is canceled."""
         last = job.last()
         problem = f"job {job.jobid} ({job.spec.name}) is {last.state}: {last.info or 'no reason'}"
-        if event["status"] in {"timeout", "orphaned"}:
+        if not last.state.is_final:
             problem = f"{event['message']}; {problem}"
             self.hook.cancel(job.jobid, timeout_seconds=CANCEL_SECONDS)
         for name, text in self.hook.log_tails(job):

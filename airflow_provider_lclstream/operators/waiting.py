@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from airflow.sdk import BaseOperator, conf
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_lclstream.hooks.job_watch import JobEvent, JobWatch
@@ -42,7 +42,7 @@ class JobWaitingOperator(BaseOperator):
         psik_conn_id: str = PsikHook.default_conn_name,
         poll_interval: float | None = None,
         wait_before_deferring: float = 0,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=True),
+        deferrable: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from functools import cached_property
 from typing import Any
 
+from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -128,7 +129,7 @@ class PsikJobTrigger(BaseTrigger):
                     run_ids=[ti.run_id],
                     map_index=ti.map_index,
                 )
-            except Exception as error:  # any failure to ask means: do not cancel
+            except (AirflowRuntimeError, OSError) as error:
                 self.log.warning("question %d about the task: %s", attempt + 1, error)
                 await asyncio.sleep(2**attempt)
             else:

@@ -1,0 +1,267 @@
+"""What the job operator does with the tries of a task, with real jobs and a context made here.
+
+Airflow's own part (XComs, the task state store) stands here as two dictionaries; the tests in
+`test_psik_operator_in_dags.py` and `test_live_airflow.py` use the real ones.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_provider_lclstream.psik.store import JobStore
+
+SLEEPS = {"name": "sleeps", "backend": "local", "script": "exec sleep 600\n"}
+QUICK = {"name": "quick", "backend": "local", "script": "true\n"}
+
+
+class Store(dict):
+    """The task state store, as far as it is used."""
+
+    def set(self, key, value):
+        self[key] = value
+
+
+class Task:
+    """One task instance over its tries: what Airflow keeps of it."""
+
+    def __init__(self, run_id="run"):
+        self.store, self.xcoms = Store(), {}
+        self.try_number, self.run_id = 1, run_id
+        self.run_after = datetime.now(UTC)
+
+    def context(self):
+        ti = SimpleNamespace(
+            dag_id="dag", task_id="job", run_id=self.run_id, map_index=-1, max_tries=2,
+            try_number=self.try_number,
+            xcom_push=lambda key, value: self.xcoms.__setitem__(key, value),
+            xcom_pull=lambda task_ids, key="return_value", **_: self.xcoms.get(key),
+        )  # fmt: skip
+        dag_run = SimpleNamespace(run_after=self.run_after)
+        return {"ti": ti, "dag_run": dag_run, "task_state_store": self.store}
+
+
+@pytest.fixture
+def task():
+    return Task()
+
+
+@pytest.fixture
+def make(site):
+    """Make the operator; it waits in this process unless told otherwise."""
+    from airflow.sdk import DAG
+
+    from airflow_provider_lclstream.operators.psik import PsikJobOperator
+
+    def operator(job_spec, **kwargs):
+        with DAG("dag", schedule=None):
+            return PsikJobOperator(task_id="job", job_spec=job_spec, poll_interval=0.05, **kwargs)
+
+    return operator
+
+
+@pytest.fixture
+def store(site):
+    jobs = JobStore(site)
+    yield jobs
+    for job in jobs.jobs():
+        job.cancel()
+
+
+@pytest.fixture
+def deferred(site):
+    """Execute until the operator leaves the worker; gives the trigger it left behind."""
+    from airflow.sdk.exceptions import TaskDeferred
+
+    def execute(operator, task):
+        with pytest.raises(TaskDeferred) as left:
+            operator.execute(task.context())
+        assert left.value.method_name == "execute_complete"
+        return left.value
+
+    return execute
+
+
+def test_a_retry_takes_up_the_job_of_the_lost_worker(make, task, store, deferred):
+    before = len(store.jobs())
+    first = deferred(make(SLEEPS), task).trigger.jobid
+    task.try_number, task.xcoms = 2, {}  # Airflow clears the XComs of a new try
+    assert deferred(make(SLEEPS), task).trigger.jobid == first
+    assert task.xcoms["jobid"] == first
+    assert len(store.jobs()) == before + 1
+
+
+def test_a_worker_lost_between_making_and_submitting_still_gives_one_job(make, task, store):
+    operator = make(QUICK, deferrable=False)
+    from airflow_provider_lclstream.operators.task_memory import TaskMemory
+
+    spec, _ = operator.make_job(task.context())
+    made = operator.hook.create(
+        spec, idempotency_key=TaskMemory(task.context()).key(), dag_id="dag"
+    )
+    assert made.state() == "new"
+    assert operator.execute(task.context())["jobid"] == made.jobid
+
+
+def test_clearing_a_finished_task_runs_a_new_job(make, task):
+    first = make(QUICK, deferrable=False).execute(task.context())
+    second = make(QUICK, deferrable=False).execute(task.context())
+    assert first["state"] == second["state"] == "completed"
+    assert first["jobid"] != second["jobid"]
+
+
+def test_a_deleted_run_made_again_is_another_run(make, task, deferred):
+    first = deferred(make(SLEEPS), task).trigger.jobid
+    again = Task(task.run_id)
+    assert deferred(make(SLEEPS), again).trigger.jobid != first
+
+
+def test_clearing_a_service_ends_its_predecessor(make, task, store):
+    spec = {**SLEEPS, "script": "echo '{}' > ready.json\nexec sleep 600\n"}
+    results = [
+        make(spec, ready_file="ready.json", deferrable=False).execute(task.context())
+        for _ in range(2)
+    ]
+    assert results == [{}, {}]
+    states = [str(job.reconcile()) for job in store.jobs()[:2]]
+    assert states == ["active", "canceled"]
+
+
+def test_a_task_that_was_marked_failed_and_cleared_runs_again(make, task, store, deferred):
+    first = deferred(make(SLEEPS), task).trigger.jobid
+    make(SLEEPS).hook.cancel(first)
+    second = deferred(make(SLEEPS), task).trigger.jobid
+    assert second != first
+    assert store.get(second).reconcile() in {"queued", "active"}
+
+
+def test_a_failed_job_may_be_retried_with_a_new_job(make, task):
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    spec = {**QUICK, "script": "exit 3\n"}
+    with pytest.raises(AirflowException, match="exit code 3") as failed:
+        make(spec, deferrable=False).execute(task.context())
+    assert not isinstance(failed.value, AirflowFailException)
+    first = task.xcoms["jobid"]
+    with pytest.raises(AirflowException):
+        make(spec, deferrable=False).execute(task.context())
+    assert task.xcoms["jobid"] != first
+
+
+def test_a_failed_job_is_final_where_running_twice_would_harm(make, task):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match="exit code 3"):
+        make({**QUICK, "script": "exit 3\n"}, deferrable=False, retry_failed_job=False).execute(
+            task.context()
+        )
+
+
+def test_at_its_deadline_a_job_is_canceled(make, task, store):
+    from airflow.sdk.exceptions import AirflowException
+
+    with pytest.raises(AirflowException, match="deadline"):
+        make(SLEEPS, deferrable=False, timeout_seconds=0.5).execute(task.context())
+    assert store.get(task.xcoms["jobid"]).reconcile() == "canceled"
+
+
+def test_a_service_that_ends_before_it_is_ready_is_a_failure(make, task):
+    from airflow.sdk.exceptions import AirflowException
+
+    with pytest.raises(AirflowException, match="is completed"):
+        make(QUICK, ready_file="ready.json", deferrable=False).execute(task.context())
+
+
+def test_a_job_whose_guard_is_gone_is_canceled(make, task, store, monkeypatch):
+    from airflow.sdk.exceptions import AirflowException
+
+    from airflow_provider_lclstream.hooks import job_watch
+
+    monkeypatch.setattr(job_watch, "GUARD_GRACE_SECONDS", 0.2)
+    guard = make(QUICK, deferrable=False).execute(Task("guard").context())["jobid"]
+    with pytest.raises(AirflowException, match=f"{guard}, which it depends on, is completed"):
+        make(SLEEPS, deferrable=False, guard_jobid=guard).execute(task.context())
+    assert store.get(task.xcoms["jobid"]).reconcile() == "canceled"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [None, "final", {}, {"status": "final"}, {"status": "odd"}, {"status": "final", "jobid": "1"}],
+)
+def test_an_event_that_is_not_understood_is_no_success(make, task, deferred, event):
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    operator = make(SLEEPS)
+    deferred(operator, task)
+    if isinstance(event, dict) and event.get("status") == "odd":
+        event["jobid"] = task.xcoms["jobid"]
+    with pytest.raises(AirflowException, match="was not understood") as failed:
+        operator.execute_complete(task.context(), event)
+    assert not isinstance(failed.value, AirflowFailException), "a retry takes the job up again"
+
+
+def test_the_event_alone_is_not_believed(make, task, deferred, store):
+    from airflow.sdk.exceptions import AirflowException
+
+    operator = make(SLEEPS)
+    deferred(operator, task)
+    event = {"status": "final", "jobid": task.xcoms["jobid"], "message": "completed, they say"}
+    with pytest.raises(AirflowException, match="is (queued|active)"):
+        operator.execute_complete(task.context(), event)
+    assert store.get(task.xcoms["jobid"]).reconcile() == "canceled", "nobody would wait for it"
+
+
+def test_a_lost_wait_gives_the_job_up_only_on_the_last_try(make, task, deferred, store):
+    from airflow.sdk.exceptions import AirflowException
+
+    operator = make(SLEEPS)
+    deferred(operator, task)
+    jobid = task.xcoms["jobid"]
+    event = {"status": "error", "jobid": jobid, "message": "the disk is gone"}
+    with pytest.raises(AirflowException, match="the disk is gone"):
+        operator.execute_complete(task.context(), event)
+    assert not store.get(jobid).reconcile().is_final
+    task.try_number = 3
+    with pytest.raises(AirflowException):
+        operator.execute_complete(task.context(), event)
+    assert store.get(jobid).reconcile() == "canceled"
+
+
+def test_ending_the_task_on_its_worker_cancels_the_job(make, task, deferred, store, wait_for):
+    operator = make(SLEEPS)
+    deferred(operator, task)
+    operator.on_kill()
+    job = store.get(task.xcoms["jobid"])
+    wait_for(lambda: job.reconcile() == "canceled", what="the cancel")
+
+
+def test_a_secret_in_a_dag_is_refused(make):
+    from pydantic import SecretStr
+
+    from airflow_provider_lclstream.psik.models import JobSpec
+    from lclstreamer.core.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match="callback secret"):
+        make({**QUICK, "cb_secret": "s"})
+    with pytest.raises(ConfigurationError, match="callback secret"):
+        make(JobSpec(script="true", cb_secret=SecretStr("s")))
+    assert make(JobSpec(script="true")).job_spec["script"] == "true"
+
+
+def test_too_much_to_return_is_refused(make, task):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    spec = {**QUICK, "script": "echo '[1, 2, 3]' > a.json\n"}
+    with pytest.raises(AirflowFailException, match="result_limit_bytes"):
+        make(spec, deferrable=False, result_files=["*.json"], result_limit_bytes=5).execute(
+            task.context()
+        )
+
+
+def test_waiting_in_the_worker_first_is_bounded(make, task, deferred):
+    begun = time.monotonic()
+    deferred(make(SLEEPS, wait_before_deferring=0.5), task)
+    assert 0.5 <= time.monotonic() - begun < 5

@@ -1,0 +1,206 @@
+"""The trigger that waits for a job, with real jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec
+from airflow_provider_lclstream.psik.store import JobStore
+from lclstreamer.core.errors import TemporaryError
+
+
+@pytest.fixture
+def start(site):
+    """Start a job from a script; gives it. What is left is canceled at the end."""
+    store, jobs = JobStore(site, {"local": BackendConfig()}), []
+
+    def run(script):
+        job = store.create(JobSpec(script=script, backend="local"))
+        job.submit()
+        jobs.append(job)
+        return job
+
+    yield run
+    for job in jobs:
+        job.cancel()
+
+
+@pytest.fixture
+def make(site):
+    """Make the trigger, by way of its serialised form, as the triggerer does."""
+    from airflow._shared.module_loading import import_string
+
+    from airflow_provider_lclstream.triggers.psik import PsikJobTrigger
+
+    def trigger(jobid, **kwargs):
+        kwargs = {"deadline_unix": time.time() + 60, "poll_interval": 0.05, **kwargs}
+        path, arguments = PsikJobTrigger(jobid=jobid, **kwargs).serialize()
+        return import_string(path)(**json.loads(json.dumps(arguments)))
+
+    return trigger
+
+
+def fire(trigger, timeout_seconds=20):
+    """Run a trigger until it fires; gives the event's payload."""
+
+    async def first():
+        events = [event.payload async for event in trigger.run()]
+        assert len(events) == 1
+        return events[0]
+
+    return asyncio.run(asyncio.wait_for(first(), timeout_seconds))
+
+
+@pytest.mark.parametrize(
+    ("script", "state"), [("true", "completed"), ("exit 3", "failed"), ("kill $$", "failed")]
+)
+def test_it_fires_when_the_job_has_ended(start, make, script, state):
+    job = start(f"sleep 0.2\n{script}\n")
+    assert fire(make(job.jobid)) == {
+        "status": "final", "jobid": job.jobid, "message": f"job {job.jobid} is {state}"
+    }  # fmt: skip
+
+
+def test_it_fires_when_a_service_is_ready(start, make):
+    job = start("sleep 0.2\necho {} > ready.json\nexec sleep 600\n")
+    assert fire(make(job.jobid, ready_file="ready.json"))["status"] == "ready"
+    assert job.reconcile() == "active"
+
+
+def test_it_fires_at_its_deadline(start, make):
+    job = start("exec sleep 600\n")
+    assert fire(make(job.jobid, deadline_unix=time.time() + 0.3))["status"] == "timeout"
+
+
+def test_it_fires_when_the_job_it_depends_on_is_gone(start, make, monkeypatch):
+    from airflow_provider_lclstream.hooks import job_watch
+
+    monkeypatch.setattr(job_watch, "GUARD_GRACE_SECONDS", 0.1)
+    guard, job = start("true\n"), start("exec sleep 600\n")
+    event = fire(make(job.jobid, guard_jobid=guard.jobid))
+    assert (event["status"], event["jobid"]) == ("orphaned", job.jobid)
+
+
+def test_what_goes_wrong_reaches_the_task(make):
+    event = fire(make("1.000000000"))
+    assert event["status"] == "error"
+    assert "there is no job" in event["message"]
+
+
+def test_a_passing_failure_is_passed_over(start, make, monkeypatch):
+    from airflow_provider_lclstream.hooks.job_watch import JobWatch
+
+    job, looks = start("sleep 0.3\n"), []
+    real = JobWatch.look
+
+    def look(self, *arguments):
+        looks.append(1)
+        if len(looks) <= 2:
+            raise TemporaryError("the file server hiccups", mend="wait")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(JobWatch, "look", look)
+    assert fire(make(job.jobid))["status"] == "final"
+    assert len(looks) > 2
+
+
+def test_a_failure_that_stays_ends_the_wait(start, make, monkeypatch):
+    from airflow_provider_lclstream.hooks.job_watch import JobWatch
+    from airflow_provider_lclstream.triggers.psik import FAILED_LOOKS
+
+    looks = []
+
+    def look(self, *_):
+        looks.append(1)
+        raise TemporaryError("the file server is gone", mend="wait")
+
+    monkeypatch.setattr(JobWatch, "look", look)
+    assert fire(make(start("true\n").jobid))["status"] == "error"
+    assert len(looks) == FAILED_LOOKS
+
+
+def test_the_event_loop_is_never_blocked(start, make):
+    """While it looks every 10 ms, a neighbour in the same loop is on time."""
+
+    async def run():
+        late = []
+
+        async def neighbour():
+            while True:
+                begun = time.monotonic()
+                await asyncio.sleep(0.01)
+                late.append(time.monotonic() - begun - 0.01)
+
+        ticking = asyncio.create_task(neighbour())
+        async for _ in make(start("sleep 1\n").jobid, poll_interval=0.01).run():
+            pass
+        ticking.cancel()
+        return late
+
+    late = asyncio.run(run())
+    assert len(late) > 20
+    # Airflow warns at 0.2 s; imports on the first look and a busy machine are allowed for.
+    assert sorted(late)[int(len(late) * 0.95)] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("answer", "ends"),
+    [
+        ("failed", True), ("success", True), ("skipped", True), ("removed", True),
+        ("deferred", False),  # a stalled triggerer lost the trigger to another one
+        ("running", False), ("queued", False), ("scheduled", False), ("up_for_retry", False),
+        (None, False),  # cleared: it will run again and take the job up
+    ],
+)  # fmt: skip
+def test_the_job_is_canceled_only_when_its_task_has_ended(start, make, answers, answer, ends):
+    job = start("exec sleep 600\n")
+    trigger = make(job.jobid)
+    trigger._task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1)
+    answers({"r": {"t": answer}})
+    asyncio.run(trigger.on_kill())
+    assert (job.reconcile() == "canceled") is ends
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """What Airflow says about the states of tasks; an exception is raised."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    def give(answer):
+        def get_task_states(**_):
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", get_task_states)
+
+    return give
+
+
+def test_without_an_answer_the_job_goes_on(start, make, answers, monkeypatch):
+    from airflow_provider_lclstream.triggers import psik
+
+    monkeypatch.setattr(psik, "STATE_QUESTIONS", 2)
+    job = start("exec sleep 600\n")
+    trigger = make(job.jobid)
+    trigger._task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1)
+    answers(OSError("the supervisor is gone"))
+    asyncio.run(trigger.on_kill())
+    assert not job.reconcile().is_final
+
+
+def test_a_mapped_task_is_told_from_its_siblings(start, make, answers):
+    job = start("exec sleep 600\n")
+    trigger = make(job.jobid)
+    trigger._task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=2)
+    answers({"r": {"t_2": "deferred"}})
+    asyncio.run(trigger.on_kill())
+    assert not job.reconcile().is_final
+    answers({"r": {"t_2": "failed"}})
+    asyncio.run(trigger.on_kill())
+    assert job.reconcile() == "canceled"
