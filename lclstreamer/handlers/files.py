@@ -67,11 +67,10 @@ class BinaryFileWritingDataHandler:
         except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
-            raise _output_error(
-                error,
-                path,
-                f"write message {message.sequence} ({format_bytes(message.size_bytes)})",
-            ) from error
+            action = f"write message {message.sequence} ({format_bytes(message.size_bytes)})"
+            failure = _output_error(error, path, action)
+            self._report.problems.append(failure.problem)
+            raise failure from error
         self._report.messages += 1
         self._report.bytes += message.size_bytes
         self._report.confirmed_messages = self._report.messages

@@ -7,7 +7,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from lclstreamer.core.errors import InternalError, UnavailableError
+from lclstreamer.core.errors import InternalError, LCLStreamError, UnavailableError
 from lclstreamer.core.events import DeliveryReport, Message
 from lclstreamer.core.units import format_bytes
 from lclstreamer.parameters.handlers import BinaryDataStreamingDataHandlerParameters
@@ -92,7 +92,11 @@ class BinaryDataStreamingDataHandler:
                 "a message was handed to a streaming handler that is not open",
                 mend="call open() before handle(), and none of them after close()",
             )
-        self._deal(message)
+        try:
+            self._deal(message)
+        except LCLStreamError as error:
+            self._report.problems.append(error.problem)
+            raise
         self._report.messages += 1
         self._report.bytes += message.size_bytes
 

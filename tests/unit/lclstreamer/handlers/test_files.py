@@ -130,6 +130,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(tmp_path):
     assert names_in(tmp_path) == ["r0_0.h5"]
     report = handler.close()
     assert (report.messages, report.confirmed_messages) == (1, 1)
+    assert "message 1" in report.problems[0]
 
 
 def test_a_folder_that_vanishes_is_told(tmp_path):
