@@ -54,6 +54,11 @@ class EventSource(Protocol):
         """Whether the ranks must be able to talk to each other."""
         ...
 
+    @staticmethod
+    def why_unavailable() -> str | None:
+        """Why this machine cannot read such events; None if it can."""
+        ...
+
     def events(self) -> Iterator[Event]:
         """Read the events. To be run to its end in any case, after ``stop`` as well."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import importlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ class Hdf5EventSource:
     def needs_communicator(_parameters: Hdf5EventSourceParameters, _identifier: str) -> bool:
         """The ranks know their shares without talking."""
         return False
+
+    @staticmethod
+    def why_unavailable() -> str | None:
+        """Needs h5py."""
+        missing = [name for name in ("h5py", "hdf5plugin") if find_spec(name) is None]
+        return f"{missing[0]} is not installed (extra 'streamer')" if missing else None
 
     def _count_events(self, path: Path) -> int:
         with _open(path) as file:

@@ -25,6 +25,11 @@ class InternalEventSource:
         """The ranks know their shares without talking."""
         return False
 
+    @staticmethod
+    def why_unavailable() -> str | None:
+        """Needs nothing."""
+        return None
+
     def events(self) -> Iterator[Event]:
         """This rank's share."""
         setup, count = self._setup, self._parameters.number_of_events_to_generate

@@ -9,6 +9,8 @@ from lclstreamer.core.events import Event
 from lclstreamer.event_sources.base import SourceSetup
 from lclstreamer.parameters.event_sources import Psana1EventSourceParameters
 
+NOT_YET = "LCLS-I data cannot be read yet: this version has no psana 1 reader"
+
 
 class Psana1EventSource:
     """Says that reading LCLS-I data comes in a later version."""
@@ -18,7 +20,7 @@ class Psana1EventSource:
 
     def __init__(self, _parameters: Psana1EventSourceParameters, setup: SourceSetup) -> None:
         raise MissingDependencyError(
-            "LCLS-I data (Psana1EventSource) cannot be read yet: there is no psana 1 reader here",
+            NOT_YET,
             where=setup.source_identifier or None,
             mend="for LCLS-II data take Psana2EventSource; for LCLS-I wait for a later version, "
             "or replay HDF5 files of the run with Hdf5EventSource",
@@ -28,6 +30,11 @@ class Psana1EventSource:
     def needs_communicator(_parameters: Psana1EventSourceParameters, _identifier: str) -> bool:
         """Nothing is read, so nothing is shared."""
         return False
+
+    @staticmethod
+    def why_unavailable() -> str | None:
+        """Always."""
+        return NOT_YET
 
     def events(self) -> Iterator[Event]:
         """No events."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,11 @@ class Psana2EventSource:
     def needs_communicator(_parameters: Psana2EventSourceParameters, identifier: str) -> bool:
         """A run with smalldata is dealt by psana; single files are shared by counting."""
         return read_psana_identifier(identifier)[0].experiment is not None
+
+    @staticmethod
+    def why_unavailable() -> str | None:
+        """Needs psana 2."""
+        return "psana is not installed (extra 'psana2')" if find_spec("psana") is None else None
 
     def _check_ranks(self) -> None:
         builders = int(os.environ.get("PS_EB_NODES", "1"))
