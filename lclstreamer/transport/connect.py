@@ -17,8 +17,7 @@ from typing import Any
 
 from lclstreamer.transport.inlet import PullOptions
 from lclstreamer.transport.interface import PullSocket, PushSocket, StreamEnd
-from lclstreamer.transport.pull import SpPullSocket
-from lclstreamer.transport.push import SpPushSocket
+from lclstreamer.transport.sp_sockets import SpPullSocket, SpPushSocket
 from lclstreamer.transport.url import Endpoint, parse_endpoint
 from lclstreamer.transport.wire import Securing, TcpWire
 
@@ -61,7 +60,7 @@ def open_push(
     """
     place = parse_endpoint(endpoint)
     if place.protocol == "zmq":
-        from lclstreamer.transport.zmq import ZmqPushSocket
+        from lclstreamer.transport.zmq_sockets import ZmqPushSocket
 
         return ZmqPushSocket(
             place, listen=listen, timeout_seconds=timeout_seconds, limit_bytes=limit_bytes
@@ -106,13 +105,14 @@ def open_pull(
     """
     place = parse_endpoint(endpoint)
     if place.protocol == "zmq":
-        from lclstreamer.transport.zmq import ZmqPullSocket
+        from lclstreamer.transport.zmq_sockets import ZmqPullSocket
 
         return ZmqPullSocket(
             place,
             listen=listen,
             timeout_seconds=timeout_seconds,
             limit_bytes=limit_bytes,
+            max_message_bytes=max_message_bytes,
             expected_producers=expected_producers,
         )
     return SpPullSocket(

@@ -195,7 +195,7 @@ class Outlet:
                 break
             if unsent != (unsent := self._wire.unsent_bytes()):
                 deadline = time.monotonic() + FINISH_SECONDS  # slow, but it goes on
-        self.record.close("end_of_stream")
+        self.record.close("end_of_stream" if self.record.confirms else "closed")
 
     def _lost(self, reason: str) -> None:
         if not self._is_finishing or not self.record.confirms:

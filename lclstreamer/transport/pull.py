@@ -1,44 +1,58 @@
-"""The pulling socket over SP: inlets and the queue that they fill."""
+"""The pulling socket: a queue that connections fill, whatever their protocol."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol, Self, cast
 
 from lclstreamer.core.errors import UnavailableError
-from lclstreamer.transport.inlet import Inlet, PullOptions
 from lclstreamer.transport.interface import StreamEnd
-from lclstreamer.transport.listener import Listener
+from lclstreamer.transport.records import PeerRecord
 from lclstreamer.transport.run_queue import RunQueue, Seat
 from lclstreamer.transport.runs import Run
 from lclstreamer.transport.slabs import SlabPool
 from lclstreamer.transport.url import Endpoint
 from lclstreamer.transport.window import FairShare
-from lclstreamer.transport.wire import TICK_SECONDS, Securing, TcpWire, Wire, dial
+from lclstreamer.transport.wire import TICK_SECONDS
 
 _LEAVE_SECONDS = 3.0
 
 
-class SpPullSocket:
-    """See `interface.PullSocket`."""
+class Producer(Protocol):
+    """What a pulling socket needs to know of the connection to a producer."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        listen: bool,
-        options: PullOptions,
-        timeout_seconds: float,
-        limit_bytes: int,
-        expected_producers: int = 1,
-        securing: Securing = TcpWire,
-    ) -> None:
-        """Dial (trying until the time is over) or listen; see `connect.open_pull`."""
+    record: PeerRecord
+    end_document: dict[str, Any] | None
+    is_open: bool
+
+    def acknowledge(self, messages: int, payload_bytes: int) -> None:
+        """So many more messages are done with."""
+        ...
+
+    def flush(self) -> None:
+        """Tell the producer now what is done with."""
+        ...
+
+    def leave(self) -> None:
+        """Take nothing more, in good order."""
+        ...
+
+    def abort(self) -> None:
+        """Stop at once."""
+        ...
+
+
+class QueuedPullSocket:
+    """A queue of messages, filled by connections; see `interface.PullSocket`.
+
+    How connections come about is the business of subclasses: their threads call `came` and `went`.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, limit_bytes: int, expected_producers: int) -> None:
         self.endpoint = endpoint
         self.end: StreamEnd | None = None
-        self._options = options
         self._pool = SlabPool(limit_bytes)
         self._queue = RunQueue(self._pool)
         self._seat = Seat(FairShare())
@@ -48,44 +62,36 @@ class SpPullSocket:
         self._current_bytes: int | None = None  # the payload of the message that is in hand
         self._messages = 0
         self._bytes = 0
-        self._inlets: list[Inlet] = []
-        self._expected = expected_producers if listen else 1
+        self._producers: list[Producer] = []
+        self._expected = expected_producers
         self._changed = threading.Condition()
-        self._listener: Listener | None = None
-        if listen:
-            self._listener = Listener(endpoint, self._serve, securing=securing)
-            self.endpoint = self._listener.endpoint
-            self._listener.start()
-        else:
-            self._dial(timeout_seconds, securing)
 
-    def _dial(self, timeout_seconds: float, securing: Securing) -> None:
-        wire = dial(self.endpoint, timeout_seconds, securing)
-        thread = threading.Thread(target=self._serve, args=(wire,), name="pull", daemon=True)
-        thread.start()
+    def _await_first(self, thread: threading.Thread, timeout_seconds: float) -> None:
+        """Wait until the connection that this thread serves has proved to be a producer's."""
         with self._changed:
-            self._changed.wait_for(lambda: self._inlets or not thread.is_alive(), timeout_seconds)
-        if not self._inlets:
+            self._changed.wait_for(
+                lambda: self._producers or not thread.is_alive(), timeout_seconds
+            )
+        if not self._producers:
             raise UnavailableError(
-                f"{self.endpoint} is not a pushing socket of nng's protocol",
-                mend="check the address; a ZeroMQ socket is dialed by zmq+tcp://…",
+                f"no pushing socket answers at {self.endpoint}",
+                mend="check the address and its protocol (tcp:// for nng's, zmq+tcp:// for ZeroMQ)",
             )
 
-    def _serve(self, wire: Wire) -> None:
-        inlet = Inlet(wire, self._pool, self._queue, self._options)
-        inlet.run(self._came, self._went)
+    def _stop_listening(self) -> None:
+        """Accept no more producers."""
+
+    def came(self, producer: Producer) -> None:
+        """A producer has proved to be one; called by its thread."""
         with self._changed:
+            self._producers.append(producer)
             self._changed.notify_all()
 
-    def _came(self, inlet: Inlet) -> None:
+    def went(self, _producer: Producer) -> None:
+        """A producer has ended; called by its thread."""
         with self._changed:
-            self._inlets.append(inlet)
-            self._changed.notify_all()
-
-    def _went(self, _inlet: Inlet) -> None:
-        with self._changed:
-            ended = [other for other in self._inlets if other.record.end is not None]
-            if len(ended) >= self._expected and len(ended) == len(self._inlets):
+            ended = sum(producer.record.end is not None for producer in self._producers)
+            if ended >= self._expected and ended == len(self._producers):
                 self._queue.close()
 
     def receive(self, timeout_seconds: float = 3600.0) -> memoryview | None:
@@ -106,8 +112,8 @@ class SpPullSocket:
         run = self._queue.take(self._seat, 0)
         deadline = time.monotonic() + timeout_seconds
         while run is None:
-            for inlet in self._inlets:
-                inlet.flush()  # whoever waits for us to finish must hear it before we wait for him
+            for producer in self._producers:
+                producer.flush()  # it may wait for us before it sends more
             if self._queue.is_delivered:
                 self._set_end()
                 return False
@@ -131,13 +137,12 @@ class SpPullSocket:
     def acknowledge(self) -> None:
         """See `interface.PullSocket`."""
         if self._current_bytes is not None and self._run is not None:
-            origin = self._run.origin
-            if isinstance(origin, Inlet):
-                origin.acknowledge(1, self._current_bytes)
+            origin = cast("Producer", self._run.origin)
+            origin.acknowledge(1, self._current_bytes)
         self._current_bytes = None
 
     def _set_end(self) -> None:
-        records = [inlet.record for inlet in self._inlets]
+        records = [producer.record for producer in self._producers]
         problems = [problem for record in records for problem in record.problems]
         is_told = all(record.end == "end_of_stream" for record in records) and not problems
         self.end = StreamEnd(
@@ -149,9 +154,9 @@ class SpPullSocket:
         )
 
     def _ledger(self) -> dict[str, Any]:
-        for inlet in self._inlets:
-            if inlet.end_document and "ledger" in inlet.end_document:
-                return inlet.end_document["ledger"]
+        for producer in self._producers:
+            if producer.end_document and "ledger" in producer.end_document:
+                return producer.end_document["ledger"]
         return {}
 
     def close(self, *, acknowledge: bool = True) -> None:
@@ -159,24 +164,23 @@ class SpPullSocket:
         if acknowledge:
             self.acknowledge()
         self._payloads = iter(())
-        if self._listener is not None:
-            self._listener.close()
-        open_inlets = [inlet for inlet in self._inlets if inlet.record.end is None]
-        for inlet in open_inlets:
-            inlet.leave()
+        self._stop_listening()
+        still_open = [producer for producer in self._producers if producer.is_open]
+        for producer in still_open:
+            producer.leave()
         self._pool.close()
         deadline = time.monotonic() + _LEAVE_SECONDS
-        while time.monotonic() < deadline and any(i.is_open for i in open_inlets):
-            with self._changed:
+        with self._changed:
+            while time.monotonic() < deadline and any(producer.is_open for producer in still_open):
                 self._changed.wait(TICK_SECONDS / 10)
-        for inlet in open_inlets:
-            inlet.abort()
+        for producer in still_open:
+            producer.abort()
 
     def __iter__(self) -> Iterator[memoryview]:
         while (payload := self.receive()) is not None:
             yield payload
 
-    def __enter__(self) -> SpPullSocket:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -1,48 +1,47 @@
-"""The pushing socket over SP: a queue and the outlets that empty it."""
+"""The pushing socket: a bounded queue that connections empty, whatever their protocol."""
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol, Self
 
 from lclstreamer.core.errors import BadInputError, IncompleteStreamError, UnavailableError
 from lclstreamer.core.events import DeliveryReport
 from lclstreamer.core.units import format_bytes
 from lclstreamer.transport import sp
 from lclstreamer.transport.interface import Payload
-from lclstreamer.transport.listener import Listener
-from lclstreamer.transport.outlet import Outlet, PushOptions
+from lclstreamer.transport.records import PeerRecord
 from lclstreamer.transport.run_queue import RunQueue
 from lclstreamer.transport.runs import Run
 from lclstreamer.transport.slabs import OWN_SLAB_BYTES, Slab, SlabPool
 from lclstreamer.transport.url import Endpoint
-from lclstreamer.transport.window import AdaptiveWindow, Everything
-from lclstreamer.transport.wire import Securing, TcpWire, Wire, dial
 
 COPY_BELOW_BYTES = 1 << 15
 """Shorter messages are always copied, side by side: one system call sends many of them."""
-WINDOWS_PER_BOUND = 4
-"""One consumer may hold this fraction of the memory unacknowledged."""
 _ABORT_SECONDS = 2.0
 
 
-class SpPushSocket:
-    """See `interface.PushSocket`."""
+class Consumer(Protocol):
+    """What a pushing socket needs to know of the connection to a consumer."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        listen: bool,
-        name: str,
-        timeout_seconds: float,
-        limit_bytes: int,
-        hello: dict[str, Any] | None = None,
-        securing: Securing = TcpWire,
-    ) -> None:
-        """Dial (trying until the time is over) or listen; see `connect.open_push`."""
+    record: PeerRecord
+
+    def abort(self) -> None:
+        """Stop at once."""
+        ...
+
+
+class QueuedPushSocket:
+    """A bounded queue of messages, emptied by connections; see `interface.PushSocket`.
+
+    How connections come about is the business of subclasses: their threads call `came` and `went`.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, listen: bool, limit_bytes: int) -> None:
         self.endpoint = endpoint
+        self._is_listening = listen
         self._pool = SlabPool(limit_bytes)
         self._queue = RunQueue(self._pool)
         self._slab: Slab | None = None
@@ -51,52 +50,38 @@ class SpPushSocket:
         self._bytes = 0
         self._max_message_bytes: int | None = None
         self._has_lost_peer = False
-        self._outlets: list[Outlet] = []
-        self._threads: list[threading.Thread] = []
+        self._consumers: list[Consumer] = []
         self._changed = threading.Condition()
-        self._listener: Listener | None = None
         self._report: DeliveryReport | None = None
-        window_bytes = limit_bytes // WINDOWS_PER_BOUND
-        self._options = PushOptions(
-            name,
-            (lambda: AdaptiveWindow(window_bytes)) if listen else Everything,
-            hello=hello or {},
-        )
-        if listen:
-            self._listener = Listener(endpoint, self._serve, securing=securing)
-            self.endpoint = self._listener.endpoint
-            self._listener.start()
-        else:
-            self._dial(timeout_seconds, securing)
 
-    def _dial(self, timeout_seconds: float, securing: Securing) -> None:
-        wire = dial(self.endpoint, timeout_seconds, securing)
-        thread = threading.Thread(target=self._serve, args=(wire,), name="push", daemon=True)
-        thread.start()
+    def _await_first(self, thread: threading.Thread, timeout_seconds: float) -> None:
+        """Wait until the connection that this thread serves has proved to be a consumer's."""
         with self._changed:
-            self._changed.wait_for(lambda: self._outlets or not thread.is_alive(), timeout_seconds)
-        if not self._outlets:
-            raise UnavailableError(
-                f"{self.endpoint} is not a pulling socket of nng's protocol",
-                mend="check the address; a ZeroMQ socket is dialed by zmq+tcp://…",
+            self._changed.wait_for(
+                lambda: self._consumers or not thread.is_alive(), timeout_seconds
             )
-        self._max_message_bytes = self._outlets[0].max_message_bytes
+        if not self._consumers:
+            raise UnavailableError(
+                f"no pulling socket answers at {self.endpoint}",
+                mend="check the address and its protocol (tcp:// for nng's, zmq+tcp:// for ZeroMQ)",
+            )
 
-    def _serve(self, wire: Wire) -> None:
-        outlet = Outlet(wire, self._queue, self._options)
-        outlet.run(self._came, self._went)
+    def _stop_listening(self) -> None:
+        """Accept no more consumers."""
+
+    def came(self, consumer: Consumer) -> None:
+        """A consumer has proved to be one; called by its thread."""
         with self._changed:
+            self._consumers.append(consumer)
             self._changed.notify_all()
 
-    def _came(self, outlet: Outlet) -> None:
-        with self._changed:
-            self._outlets.append(outlet)
-            self._changed.notify_all()
-
-    def _went(self, _outlet: Outlet) -> None:
-        if self._listener is None and not self._queue.is_delivered:
+    def went(self, _consumer: Consumer) -> None:
+        """A consumer has ended; called by its thread."""
+        if not self._is_listening and not self._queue.is_delivered:
             self._has_lost_peer = True
             self._pool.close()  # nobody else will come: who waits for room must hear of it
+        with self._changed:
+            self._changed.notify_all()
 
     def send(self, payload: Payload, *, timeout_seconds: float = 600.0) -> None:
         """See `interface.PushSocket`."""
@@ -168,9 +153,9 @@ class SpPushSocket:
         )
 
     def _problems(self) -> list[str]:
-        problems = [problem for outlet in self._outlets for problem in outlet.record.problems]
-        ended = [outlet.record for outlet in self._outlets if outlet.record.end is not None]
-        if self._listener is None and ended and not self._queue.is_delivered:
+        problems = [problem for consumer in self._consumers for problem in consumer.record.problems]
+        ended = [consumer.record for consumer in self._consumers if consumer.record.end is not None]
+        if not self._is_listening and ended and not self._queue.is_delivered:
             record = ended[0]
             taken = record.acknowledged_messages if record.confirms else record.messages
             problems.append(
@@ -201,27 +186,26 @@ class SpPushSocket:
 
     def _is_deserted(self) -> bool:
         """Whether no consumer is left (a listening socket waits for another while it has work)."""
-        if self._listener is not None and not self._queue.is_delivered:
+        if self._is_listening and not self._queue.is_delivered:
             return False
-        return all(outlet.record.end is not None for outlet in self._outlets)
+        return all(consumer.record.end is not None for consumer in self._consumers)
 
-    def _wait(self, condition: Any, deadline: float) -> None:
+    def _wait(self, condition: Callable[[], bool], deadline: float) -> None:
         with self._changed:
             while not condition() and time.monotonic() < deadline:
                 self._changed.wait(0.02)
 
     def _stop(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+        self._stop_listening()
         self._pool.close()
-        for outlet in self._outlets:
-            if outlet.record.end is None:
-                outlet.abort()
+        for consumer in self._consumers:
+            if consumer.record.end is None:
+                consumer.abort()
         deadline = time.monotonic() + _ABORT_SECONDS
-        self._wait(lambda: all(o.record.end is not None for o in self._outlets), deadline)
+        self._wait(lambda: all(c.record.end is not None for c in self._consumers), deadline)
 
     def _make_report(self, problems: list[str]) -> DeliveryReport:
-        records = [outlet.record for outlet in self._outlets]
+        records = [consumer.record for consumer in self._consumers]
         confirmed = None
         if records and all(record.confirms for record in records):
             confirmed = sum(record.acknowledged_messages for record in records)
@@ -235,7 +219,7 @@ class SpPushSocket:
             problems=problems,
         )
 
-    def __enter__(self) -> SpPushSocket:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from lclstreamer.transport.url import Protocol
 
-End = Literal["end_of_stream", "disconnected", "drained", "refused"]
-"""How a peer's stream ended: told to us, by itself, by our drain, or refused by us."""
+End = Literal["end_of_stream", "closed", "disconnected", "drained", "refused"]
+"""How a peer's stream ended: in words, by our closing towards a consumer that understands no words,
+by itself, by our drain, or because it was refused."""
 
 
 @dataclass(slots=True)

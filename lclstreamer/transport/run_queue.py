@@ -180,12 +180,16 @@ class RunQueue:
             The number of those messages.
         """
         returned = 0
+        ended: list[Run] = []
         with self._lock:
             if seat in self._seats:
                 self._seats.remove(seat)
             while seat.held:
                 run = seat.held.pop()
                 self._held_runs -= 1
+                if run.acknowledged == run.messages:
+                    ended.append(run)
+                    continue
                 if run.acknowledged:
                     done = run.split(run.acknowledged)
                     seat.acknowledged_bytes += done.payload_bytes
@@ -199,6 +203,8 @@ class RunQueue:
             if self._waiting:
                 self._call_one()
             self._tell_if_settled()
+        for run in ended:
+            self._pool.end_run(run.slab)
         return returned
 
     def close(self) -> None:
