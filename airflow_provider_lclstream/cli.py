@@ -49,6 +49,14 @@ VERBS: dict[str, Verb] = {
         "airflow_provider_lclstream.transfer.cli:transfer_command",
         "a transfer's schema, launch plan and state table",
     ),
+    "certified": Verb(
+        "airflow_provider_lclstream.certified.cli:certified_command",
+        "identities: init, request, introduce, renew, revoke, serve, check",
+    ),
+    "message": Verb(
+        "airflow_provider_lclstream.certified.message_cli:message_command",
+        "one HTTP message under mutual TLS: ALIAS/path",
+    ),
     "sim": Verb(
         "airflow_provider_lclstream.sim.cli:sim_command",
         "single parts of the demo: kafka, elog, run",

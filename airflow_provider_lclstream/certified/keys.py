@@ -87,7 +87,7 @@ def passphrase() -> str:
     named = os.environ.get(PASSPHRASE_FILE_VARIABLE)
     if named:
         require_private(Path(named))
-        return Path(named).read_text(encoding="utf-8").splitlines()[0].rstrip("\r\n")
+        return Path(named).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
     if not sys.stdin.isatty():
         raise ConfigurationError(
             "the private key is encrypted and nobody is here to ask for its passphrase",
@@ -97,6 +97,23 @@ def passphrase() -> str:
     import getpass
 
     return getpass.getpass("passphrase of the identity: ")
+
+
+def new_passphrase() -> str:
+    """A passphrase for a new identity: from its file, else typed twice on the terminal.
+
+    Raises:
+        ConfigurationError: there is neither a file nor a terminal, or the two differ.
+    """
+    first = passphrase()
+    if not os.environ.get(PASSPHRASE_FILE_VARIABLE):
+        import getpass
+
+        if getpass.getpass("the same once more: ") != first:
+            raise ConfigurationError("the two passphrases differ", mend="try again")
+    if not first:
+        raise ConfigurationError("the passphrase is empty", mend="choose a long one")
+    return first
 
 
 def supported_public_key(key: object) -> PublicKey:

@@ -1,0 +1,255 @@
+"""What is wrong with an identity folder, each finding with its mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from cryptography import x509
+
+from airflow_provider_lclstream.certified.certificates import read_certificate_file
+from airflow_provider_lclstream.certified.folder import IdentityFolder
+from airflow_provider_lclstream.certified.policy import load_policy
+from airflow_provider_lclstream.certified.trust import read_service, service_names
+from lclstreamer.core.errors import LCLStreamError
+from lclstreamer.core.units import format_duration
+from lclstreamer.transport.peer import PeerIdentity, distinguished_name, identity_of
+from lclstreamer.transport.revocation import Lists, list_files, parse_list, why_revoked
+from lclstreamer.transport.tls_files import authority_files
+
+WARNING_BEFORE = timedelta(days=30)
+"""From when on an approaching expiry is told; a short certificate's last third of its life."""
+
+Level = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or soon will be.
+
+    Attributes:
+        level: ``error`` where something does not work now, else ``warning``.
+        where: the file.
+        problem: what is wrong.
+        mend: what to do about it.
+    """
+
+    level: Level
+    where: str
+    problem: str
+    mend: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The four facts."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.where}: {self.problem}\n  mend: {self.mend}"
+
+
+def check(folder: IdentityFolder) -> list[Finding]:
+    """Everything that is wrong, the keys first."""
+    if not folder.key.exists():
+        return [
+            Finding(
+                "error",
+                str(folder.path),
+                "there is no identity in this folder",
+                "make one with `lclstream certified init`",
+            )
+        ]
+    findings = [*_keys(folder)]
+    lists, list_findings = _lists(folder)
+    for path in folder.certificates():
+        findings += _certificate(path, folder, lists)
+    findings += _authority(folder)
+    findings += list_findings
+    findings += _trust(folder)
+    return findings
+
+
+def expiry_finding(path: Path, peer: PeerIdentity) -> Finding | None:
+    """What to say about a certificate's dates, or None."""
+    left = peer.seconds_left()
+    lifetime = (peer.not_after - peer.not_before).total_seconds()
+    mend = "renew it with `lclstream certified renew`"
+    if left <= 0:
+        what = f"the certificate of {peer.principal} expired {peer.not_after:%Y-%m-%d %H:%M} UTC"
+        return Finding("error", str(path), what, "ask its authority for a new introduction")
+    if peer.not_before > datetime.now(UTC):
+        what = f"the certificate of {peer.principal} is valid only from {peer.not_before} on"
+        return Finding("error", str(path), what, "set this machine's clock right, or wait")
+    if left < min(WARNING_BEFORE.total_seconds(), lifetime / 3):
+        what = f"the certificate of {peer.principal} expires in {format_duration(left)}"
+        return Finding("warning", str(path), what, mend)
+    return None
+
+
+def expiry_warnings(folder: IdentityFolder) -> list[Finding]:
+    """What to say about the dates of this identity's certificates; cheap enough for every call."""
+    found: list[Finding] = []
+    for path in folder.certificates():
+        try:
+            finding = expiry_finding(path, identity_of(read_certificate_file(path)))
+        except LCLStreamError:
+            continue  # whoever uses that file will be told
+        found += [finding] if finding else []
+    return found
+
+
+def _keys(folder: IdentityFolder) -> Iterator[Finding]:
+    for path, read in (
+        (folder.key, folder.read_key),
+        (folder.authority_key, folder.read_authority_key),
+    ):
+        if not path.exists():
+            continue
+        try:
+            read()
+        except LCLStreamError as error:
+            yield Finding("error", str(path), error.problem, error.mend)
+    if folder.path.stat().st_mode & 0o022:
+        yield Finding(
+            "error",
+            str(folder.path),
+            "others can write into the identity folder",
+            f"run `chmod 700 {folder.path}`",
+        )
+
+
+def _certificate(path: Path, folder: IdentityFolder, lists: Lists) -> Iterator[Finding]:
+    try:
+        certificate = read_certificate_file(path)
+        peer = identity_of(certificate)
+    except LCLStreamError as error:
+        yield Finding("error", str(path), error.problem, error.mend)
+        return
+    try:
+        if certificate.public_key() != folder.read_key().public_key():
+            yield Finding(
+                "error",
+                str(path),
+                "the certificate is not for the key in this folder",
+                "ask its authority for a new introduction, or restore the key from a backup",
+            )
+    except LCLStreamError:
+        pass  # told by the check of the keys
+    if finding := expiry_finding(path, peer):
+        yield finding
+    if reason := why_revoked(peer, lists, refuse_stale=False):
+        yield Finding(
+            "error",
+            str(path),
+            reason,
+            "make a new key with `lclstream certified init --overwrite` and be introduced again",
+        )
+
+
+def _authority(folder: IdentityFolder) -> Iterator[Finding]:
+    if not folder.authority_certificate.exists():
+        return
+    path = folder.authority_certificate
+    try:
+        certificate = read_certificate_file(path)
+        load_policy(folder.policy)
+        if folder.is_authority and (
+            folder.read_authority_key().public_key() != certificate.public_key()
+        ):
+            yield Finding(
+                "error", str(path), "CA.key and CA.crt do not belong together",
+                "restore both from the same backup",
+            )  # fmt: skip
+        if finding := expiry_finding(path, identity_of(certificate)):
+            mend = "make a new authority in good time and introduce everybody again"
+            yield Finding(finding.level, finding.where, finding.problem, mend)
+    except LCLStreamError as error:
+        yield Finding("error", error.where or str(path), error.problem, error.mend)
+    if folder.record.exists() and folder.record.stat().st_mode & 0o077:
+        yield Finding(
+            "warning",
+            str(folder.record),
+            "others can read the record of issues",
+            f"run `chmod 600 {folder.record}`",
+        )
+
+
+def _lists(folder: IdentityFolder) -> tuple[Lists, list[Finding]]:
+    authorities = list(_authorities(folder))
+    found: dict[str, Any] = {}
+    findings: list[Finding] = []
+    for path in list_files([folder.revoked]):
+        mend = "fetch it again with `lclstream certified refresh`"
+        try:
+            one = parse_list(path.read_bytes(), authorities, where=str(path))
+        except (LCLStreamError, OSError) as error:
+            findings.append(Finding("error", str(path), str(error), mend))
+            continue
+        if one is None:
+            continue
+        found[one.authority] = one
+        if one.is_stale():
+            what = f"the revocation list of {one.issuer} ran out {one.next_update:%Y-%m-%d}"
+            findings.append(Finding("warning", str(path), what, mend))
+    return found, findings
+
+
+def _authorities(folder: IdentityFolder) -> Iterator[x509.Certificate]:
+    """Every authority this folder knows: its own, those it trusts, those of its certificates."""
+    from airflow_provider_lclstream.certified.revocation_follower import followed_authorities
+
+    try:
+        for followed in followed_authorities(folder):
+            yield followed.certificate
+    except LCLStreamError:
+        pass
+    places = [folder.known_clients, folder.known_servers, folder.authority_certificate]
+    for path in (file for place in places if place.exists() for file in authority_files(place)):
+        try:
+            yield read_certificate_file(path)
+        except LCLStreamError:
+            continue  # told by the check of trust
+
+
+def _trust(folder: IdentityFolder) -> Iterator[Finding]:
+    for place in (folder.known_clients, folder.known_servers):
+        for path in authority_files(place) if place.is_dir() else ():
+            try:
+                authority = read_certificate_file(path)
+                finding = expiry_finding(path, identity_of(authority))
+            except LCLStreamError as error:
+                yield Finding("error", str(path), error.problem, "replace or remove the file")
+                continue
+            if finding:
+                mend = "ask it for its new certificate, then remove this file"
+                yield Finding(finding.level, finding.where, finding.problem, mend)
+    for alias in service_names(folder):
+        yield from _service(folder, alias)
+
+
+def _service(folder: IdentityFolder, alias: str) -> Iterator[Finding]:
+    where = str(folder.known_servers / f"{alias}.yaml")
+    try:
+        service = read_service(folder, alias)
+    except LCLStreamError as error:
+        yield Finding("error", where, error.problem, error.mend)
+        return
+    if service is None or not service.auths:
+        return
+    mine = {_issuer(path) for path in folder.certificates()}
+    if not mine & set(service.auths):
+        yield Finding(
+            "warning",
+            where,
+            f"no certificate here is by an authority that {alias!r} is said to accept",
+            "ask one of them for an introduction: " + "; ".join(service.auths),
+        )
+
+
+def _issuer(path: Path) -> str | None:
+    try:
+        return distinguished_name(read_certificate_file(path).issuer)
+    except LCLStreamError:
+        return None
