@@ -10,7 +10,6 @@ import json
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +23,7 @@ from lclstreamer.core.units import format_bytes
 if TYPE_CHECKING:
     from lclstreamer.engine.rank import Rank
     from lclstreamer.engine.report import RankReport
+    from lclstreamer.event_sources.base import StopFlag
     from lclstreamer.mpi import RankContext
     from lclstreamer.parameters.configuration import StreamerConfiguration
 
@@ -107,9 +107,11 @@ def _configure_logging(*, debug: bool) -> None:
     logging.captureWarnings(capture=True)
 
 
-def _stop_on_signals() -> threading.Event:
+def _stop_on_signals() -> StopFlag:
     """The first SIGTERM or SIGINT stops the reading; a second SIGINT interrupts at once."""
-    stop = threading.Event()
+    from lclstreamer.event_sources.base import StopFlag
+
+    stop = StopFlag()
 
     def ask(number: int, _frame: Any) -> None:
         stop.set()

@@ -18,7 +18,7 @@ What the launchers do when a rank dies (measured with MPICH 5.0):
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
 import signal
 from collections.abc import Mapping
@@ -26,8 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lclstreamer.core.errors import ConfigurationError, MissingDependencyError
-
-logger = logging.getLogger(__name__)
+from lclstreamer.core.output import note
 
 LAUNCHER_VARIABLES = (
     ("PMI_RANK", "PMI_SIZE", None),
@@ -145,13 +144,11 @@ def guard_rank(context: RankContext) -> int | None:
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
-        logger.error("rank died", extra={"rank": context.rank, "signal": -code, "pid": child})
+        note(f"rank {context.rank} of {context.size} (process {child}) died of signal {-code}")
         return 128 - code
     return code
 
 
 def _forward(child: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it may have ended already
         os.kill(child, number)
-    except ProcessLookupError:
-        logger.debug("the rank had ended already")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from lclstreamer.engine.completeness import CompletenessGate
 from lclstreamer.engine.progress import ProgressLog
 from lclstreamer.engine.report import STOPPED_EXIT_CODE, RankReport
 from lclstreamer.engine.stages import DeliveryStage, SerializerStage, attempt, size_of
-from lclstreamer.event_sources.base import EventSource, SourceSetup
+from lclstreamer.event_sources.base import EventSource, SourceSetup, StopFlag
 from lclstreamer.mpi import RankContext
 from lclstreamer.parameters.configuration import StreamerConfiguration
 from lclstreamer.registry import find_class
@@ -49,10 +49,10 @@ class Rank:
         context: RankContext,
         *,
         limit: int | None = None,
-        stop: threading.Event | None = None,
+        stop: StopFlag | None = None,
     ) -> None:
         self._configuration, self._context = configuration, context
-        self._limit, self._stop = limit, stop or threading.Event()
+        self._limit, self._stop = limit, stop or StopFlag()
         self._extractor = Extractor(
             configuration.data_sources, lambda source: find_class("data_source", source.type)
         )
@@ -105,7 +105,10 @@ class Rank:
         deliveries = self._open_handlers()
         self._serializing = serializing = SerializerStage(serializer, deliveries)
         serializing.start()
-        logger.info("streaming starts", extra={"run": source.run, "rank": self._context.rank})
+        logger.info(
+            "streaming starts",
+            extra={"run": source.run, "rank": self._context.rank, "pid": os.getpid()},
+        )
         try:
             with ProgressLog(self):
                 self._read(source, pipeline, serializing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +10,35 @@ from typing import Any, Protocol
 from lclstreamer.core.events import Event
 from lclstreamer.data_sources.base import Extractor
 from lclstreamer.mpi import RankContext
+
+
+class StopFlag:
+    """Asks for the end of the reading. To be set in a signal handler, too.
+
+    (`threading.Event` is not: a handler that sets it while the same thread waits for it waits for
+    ever for the event's own lock.)
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        """Ask for the end."""
+        self._is_set = True
+
+    def clear(self) -> None:
+        """Take it back."""
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        """Whether the reading shall end."""
+        return self._is_set
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but not much longer than until it is set."""
+        end = time.monotonic() + seconds
+        while not self._is_set and (rest := end - time.monotonic()) > 0:
+            time.sleep(min(rest, 0.05))
 
 
 @dataclass
@@ -29,7 +57,7 @@ class SourceSetup:
     extractor: Extractor
     context: RankContext = field(default_factory=RankContext)
     limit: int | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: StopFlag = field(default_factory=StopFlag)
 
 
 class EventSource(Protocol):
@@ -72,7 +100,7 @@ class Pace:
         stop: ends a wait early.
     """
 
-    def __init__(self, events_per_second: float | None, stop: threading.Event) -> None:
+    def __init__(self, events_per_second: float | None, stop: StopFlag) -> None:
         self._rate, self._stop = events_per_second, stop
         self._start = time.monotonic()
 
