@@ -15,16 +15,16 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_lclstream.sim.component import Component
 from lclstreamer.core.errors import MissingDependencyError, UnavailableError
 
-USERNAME = "admin"
 MIGRATION_TIMEOUT_SECONDS = 180.0
 HEALTH_POLL_SECONDS = 0.3
+STOP_TIMEOUT_SECONDS = 3.0
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -85,15 +85,23 @@ class AirflowSettings:
         home: AIRFLOW_HOME; made with mode 0700.
         port: of the user interface and REST.
         options: (section, option) → value, beside those every instance gets.
-        environment: added to every component's environment.
         parallel_tasks: how many tasks may run at once.
+        connections: Airflow's connections by id; they reach the components by environment.
+        password: of the one user.
     """
 
     home: Path
     port: int
     options: Mapping[tuple[str, str], str]
-    environment: Mapping[str, str]
     parallel_tasks: int = 4
+    connections: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    username: str = "admin"
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(12), repr=False)
+
+    @property
+    def url(self) -> str:
+        """The user interface and REST."""
+        return f"http://127.0.0.1:{self.port}"
 
 
 class AirflowInstance:
@@ -101,9 +109,6 @@ class AirflowInstance:
 
     def __init__(self, settings: AirflowSettings) -> None:
         self.settings = settings
-        self.url = f"http://127.0.0.1:{settings.port}"
-        self.password = secrets.token_urlsafe(12)
-        self.username = USERNAME
         self.components: dict[str, Component] = {}
         self._program = Path(sys.prefix) / "bin" / "airflow"
 
@@ -122,7 +127,8 @@ class AirflowInstance:
         home = self.settings.home
         for folder in (home, home / "logs", home / "output"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_private(home / "passwords.json", json.dumps({USERNAME: self.password}))
+        passwords = {self.settings.username: self.settings.password}
+        _write_private(home / "passwords.json", json.dumps(passwords))
         _write_private(home / "airflow.cfg", self._configuration())
         migration = self._component("migration", ("db", "migrate"))
         try:
@@ -171,9 +177,12 @@ class AirflowInstance:
             time.sleep(HEALTH_POLL_SECONDS)
 
     def stop(self) -> None:
-        """Stop what was started, the last first."""
-        for component in reversed(list(self.components.values())):
-            component.stop()
+        """Stop what was started, the last first; each is told before any is waited for."""
+        latest_first = list(reversed(self.components.values()))
+        for component in latest_first:
+            component.tell_to_stop()
+        for component in latest_first:
+            component.stop(STOP_TIMEOUT_SECONDS)
 
     def environment(self) -> dict[str, str]:
         """The environment for any program that should use this instance."""
@@ -188,7 +197,10 @@ class AirflowInstance:
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             "PYTHONWARNINGS": "ignore",
-            **self.settings.environment,
+            **{
+                f"AIRFLOW_CONN_{name.upper()}": json.dumps(connection)
+                for name, connection in self.settings.connections.items()
+            },
         }
 
     def _component(self, name: str, arguments: tuple[str, ...]) -> Component:
@@ -203,7 +215,7 @@ class AirflowInstance:
     def _health(self) -> dict[str, Any]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self.url}/api/v2/monitor/health", timeout=5) as answer:
+            with opener.open(f"{self.settings.url}/api/v2/monitor/health", timeout=5) as answer:
                 return json.load(answer)
         except (OSError, ValueError):
             return {}
@@ -217,15 +229,15 @@ class AirflowInstance:
             ("core", "parallelism"): str(self.settings.parallel_tasks),
             ("core", "max_active_tasks_per_dag"): str(self.settings.parallel_tasks),
             ("core", "dags_are_paused_at_creation"): "False",
-            ("core", "simple_auth_manager_users"): f"{USERNAME}:admin",
+            ("core", "simple_auth_manager_users"): f"{self.settings.username}:admin",
             ("core", "simple_auth_manager_passwords_file"): str(home / "passwords.json"),
-            ("core", "execution_api_server_url"): f"{self.url}/execution/",
+            ("core", "execution_api_server_url"): f"{self.settings.url}/execution/",
             ("core", "fernet_key"): base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             ("database", "sql_alchemy_conn"): f"sqlite:///{home / 'airflow.db'}",
             ("logging", "base_log_folder"): str(home / "logs"),
             ("api", "host"): "127.0.0.1",
             ("api", "port"): str(port),
-            ("api", "base_url"): self.url,
+            ("api", "base_url"): self.settings.url,
             ("api", "workers"): "1",
             ("api", "secret_key"): secrets.token_hex(32),
             ("api_auth", "jwt_secret"): secrets.token_hex(32),

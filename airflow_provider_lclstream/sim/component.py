@@ -46,6 +46,7 @@ class Component:
         self._arguments = [str(argument) for argument in arguments]
         self._environment, self._folder = dict(environment), folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._family: list[tuple[int, str | None]] = []
 
     def start(self) -> None:
         """Start it.
@@ -112,25 +113,28 @@ class Component:
             return "  (no log)"
         return "\n".join(f"  | {line}" for line in text.splitlines()[-lines:]) or "  (empty)"
 
-    def stop(self, timeout_seconds: float = 8.0) -> None:
-        """End it and whatever it started: politely first, and certainly.
+    def tell_to_stop(self) -> None:
+        """Ask it to end and do not wait; its children are noted, nobody finds them afterwards."""
+        if self._process is not None and not self._family:
+            self._family = descendants(self._process.pid)
+            if self._process.poll() is None:
+                self._process.terminate()
 
-        Children are listed before their parent is told, because nobody finds them afterwards.
-        """
+    def stop(self, timeout_seconds: float = 8.0) -> None:
+        """End it and whatever it started: politely first, and certainly."""
         process = self._process
         if process is None:
             return
-        family = descendants(process.pid)
+        self.tell_to_stop()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout_seconds)
         if process.poll() is None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout_seconds)
-        for pid, started in family:
+            self._family += descendants(process.pid)
+            process.kill()
+        for pid, started in self._family:
             if start_time(pid) == started:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-        if process.poll() is None:
-            process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(5)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import threading
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -147,3 +148,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         logger.debug(format, *args)
+
+
+def serve(
+    bootstrap: str, experiment: str, instrument: str, port: int, *, on_ready: Callable[[str], None]
+) -> None:
+    """Run an Elog with one experiment until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    book = ElogBook()
+    book.register_experiment(experiment, instrument)
+    server = ElogServer(book, KafkaPublisher(bootstrap), port=port)
+    server.start()
+    try:
+        on_ready(server.url)
+        stop.wait()
+    finally:
+        server.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -50,7 +50,9 @@ class MockBroker:
         del self._owner
 
 
-def serve(address_file: Path | None = None) -> None:
+def serve(
+    address_file: Path | None = None, *, on_ready: Callable[[str], None] = lambda _address: None
+) -> None:
     """Run a broker until SIGTERM or SIGINT; its address is written into a file when it is up."""
     stop = threading.Event()
 
@@ -64,5 +66,6 @@ def serve(address_file: Path | None = None) -> None:
         partial = address_file.with_suffix(".partial")
         partial.write_text(broker.address + "\n", encoding="utf-8")
         partial.replace(address_file)
+    on_ready(broker.address)
     stop.wait()
     broker.close()
