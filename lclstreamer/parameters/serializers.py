@@ -112,7 +112,7 @@ class NumpyBinarySerializerParameters(StrictModel):
     type: Literal["NumpyBinarySerializer"]
 
     use_compression: bool = True
-    """Whether the archive is deflated; about 30 times slower than without."""
+    """Whether the archive is deflated, which takes more than ten times as long."""
 
     fields: KeyOfSource | None = None
     """The array's name for each data source. A data source that is not listed is left out; without
