@@ -261,7 +261,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         sys.stdout.write(
             f"{row['jobid']:<21} {row['state']:<9} {row['jobndx']:>3} "
-            f"{_clock(row['updated']):<19} {row['name'][:20]:<20} {row['info']}\n"
+            f"{_clock(row['updated']):<19} {row['name'][:20]:<20} {row['info'] or row['remark']}\n"
         )
 
 

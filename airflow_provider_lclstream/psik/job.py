@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Backend, Observation
-from airflow_provider_lclstream.psik.layout import JobFolder, read_json, write_json
+from airflow_provider_lclstream.psik.layout import (
+    JobFolder,
+    read_json,
+    write_atomically,
+    write_json,
+)
 from airflow_provider_lclstream.psik.models import JobSpec, JobState, Transition
-from airflow_provider_lclstream.psik.state_log import StateLog
+from airflow_provider_lclstream.psik.state_log import StateLog, try_lock
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
 from lclstreamer.core.errors import BadInputError, LCLStreamError
 
 if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.store import JobStore
+
+
+HAND_OVER_LIMIT_SECONDS = 3600.0
+"""How long an attempt that no backend can take now is offered again."""
 
 
 class JobNotFoundError(BadInputError):
@@ -182,6 +192,9 @@ class Job:
     def apply(self, attempt: Attempt, seen: Observation) -> bool:
         """Record what a backend observed. False where the record knew it, or has moved on since."""
         last: Transition | None = attempt.last
+        if seen.state is attempt.last.state:
+            self._keep_remark(attempt.jobndx, seen.info)
+            return False
         if seen.state is JobState.completed and attempt.last.state is JobState.queued:
             last = self._state_log.append(attempt.jobndx, JobState.active, at=seen.at, after=last)
             if last is None:
@@ -189,26 +202,29 @@ class Job:
         row = self._state_log.append(attempt.jobndx, seen.state, seen.info, at=seen.at, after=last)
         return row is not None
 
+    def remark(self) -> str:
+        """What the backend last said of the present attempt without its state changing."""
+        last = self.last()
+        noted = read_json(self._folder.remark(last.jobndx)) or {}
+        return str(noted.get("text", "")) if noted.get("state") == last.state else ""
+
     def hand_over(self, attempt: Attempt) -> None:
-        """Give a queued attempt to its backend; again, where an earlier try was cut short.
+        """Give a queued attempt to its backend, unless it has it already or is being given it.
 
         Raises:
             LCLStreamError: refused for good; the attempt is ``failed`` with that reason.
         """
-        if attempt.cancel_request is not None:
-            return
-        try:
-            native_id = self.backend.submit(attempt)
-        except LCLStreamError as error:
-            self.note(f"attempt {attempt.jobndx} was not taken: {error}")
-            if error.transient:
+        path = self._folder.submission(attempt.jobndx)
+        was_tried = path.exists()
+        with try_lock(path) as is_ours:
+            if not is_ours or attempt.native_id is not None or attempt.cancel_request is not None:
                 return
-            with contextlib.suppress(TransitionRefusedError):
-                self._state_log.append(
-                    attempt.jobndx, JobState.failed, f"not submitted: {error.problem}"
-                )
-            raise
-        if native_id:
+            try:
+                native_id = self.backend.find(attempt) if was_tried else None
+                native_id = native_id or self.backend.submit(attempt)
+            except LCLStreamError as error:
+                self._not_taken(attempt, error)
+                return
             write_json(self._folder.native(attempt.jobndx), {"native_id": native_id})
         if attempt.cancel_request is not None:
             self.backend.cancel(attempt)
@@ -224,6 +240,27 @@ class Job:
         row = self._state_log.append(last.jobndx + 1, JobState.queued, after=last)
         if row is not None:
             self.hand_over(self._attempt(row))
+
+    def _keep_remark(self, jobndx: int, text: str) -> None:
+        if text and text != self.remark():
+            path = self._folder.remark(jobndx)
+            write_atomically(
+                path,
+                json.dumps({"state": self.state(), "text": text}).encode(),
+                sync=False,  # nothing depends on it
+            )
+
+    def _not_taken(self, attempt: Attempt, error: LCLStreamError) -> None:
+        self.note(f"attempt {attempt.jobndx} was not taken: {error}")
+        waited = time.time() - attempt.last.time
+        if error.transient and waited < HAND_OVER_LIMIT_SECONDS:
+            self._keep_remark(attempt.jobndx, f"not taken yet: {error.problem}")
+            return
+        with contextlib.suppress(TransitionRefusedError):
+            self._state_log.append(
+                attempt.jobndx, JobState.failed, f"not submitted: {error.problem}"
+            )
+        raise error
 
     def _attempt(self, last: Transition) -> Attempt:
         return Attempt(self._folder, last.jobndx, self.spec, last)

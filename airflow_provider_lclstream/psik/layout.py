@@ -90,6 +90,14 @@ class JobFolder:
         """What the backend calls this attempt; absent until it has taken it."""
         return self.private / f"native.{jobndx}.json"
 
+    def submission(self, jobndx: int) -> Path:
+        """Locked while somebody hands an attempt to its backend; there once anybody has tried."""
+        return self.private / f"submission.{jobndx}"
+
+    def remark(self, jobndx: int) -> Path:
+        """What the backend says of an attempt without its state changing: why it waits."""
+        return self.private / f"remark.{jobndx}.json"
+
     def runner(self, jobndx: int) -> Path:
         """Which process runs an attempt, and which its script is."""
         return self.private / f"runner.{jobndx}.json"

@@ -117,13 +117,18 @@ class LocalQueue:
         if last is None or (last.jobndx, last.state) != (attempt, JobState.queued):
             ticket.unlink(missing_ok=True)  # canceled or removed while it waited
             return
+        noted = read_json(job.runner(attempt)) or {}
+        earlier = ProcessId.from_dict(noted.get("runner"))
+        if earlier is not None and earlier.can_be_judged and earlier.is_alive:
+            ticket.unlink(missing_ok=True)  # handed over twice: the first is on its way
+            return
         gate, release = os.pipe()
         try:
             pid = _spawn(job, attempt, gate, slot)
             remember_child(pid)
             runner = ProcessId.of(pid)
             if runner is not None:
-                starts = int((read_json(job.runner(attempt)) or {}).get("starts", 0)) + 1
+                starts = int(noted.get("starts", 0)) + 1
                 write_json(job.runner(attempt), {"runner": runner.to_dict(), "starts": starts})
                 ticket.unlink(missing_ok=True)
                 os.write(release, b"+")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Backend
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
+from airflow_provider_lclstream.psik.states import JobState
 from lclstreamer.core.errors import LCLStreamError
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def reconcile(jobs: Iterable[Job]) -> Reconciliation:
     """Bring the records of these jobs up to date. A backend that fails spares the others."""
     result = Reconciliation()
     for backend, pending in _by_backend(jobs, result).values():
+        _hand_over_again(pending, result)
         result.asked += len(pending)
         try:
             seen = backend.observe([attempt for _, attempt in pending])
@@ -43,6 +45,16 @@ def reconcile(jobs: Iterable[Job]) -> Reconciliation:
             if job.jobid in seen:
                 result.changed += job.apply(attempt, seen[job.jobid])
     return result
+
+
+def _hand_over_again(pending: list[tuple[Job, Attempt]], result: Reconciliation) -> None:
+    """Give what nobody has taken yet, because the submitter died or the backend was away."""
+    for job, attempt in pending:
+        if attempt.last.state is JobState.queued and attempt.native_id is None:
+            try:
+                job.hand_over(attempt)
+            except LCLStreamError as error:
+                result.problems.append(f"job {job.jobid}: {error}")
 
 
 def _by_backend(

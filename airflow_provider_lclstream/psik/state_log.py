@@ -133,6 +133,21 @@ def lock(handle: int, timeout_seconds: float, path: Path) -> None:
         pause = min(pause * 2, 0.02)
 
 
+@contextlib.contextmanager
+def try_lock(path: Path) -> Generator[bool]:
+    """Lock a file of its own for as long as the block runs. Yields False where somebody has it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
 def parse_row(line: str) -> Transition | None:
     """Read one row, or None where it is none."""
     fields = line.strip().split(",", 3)

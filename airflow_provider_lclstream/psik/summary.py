@@ -18,6 +18,7 @@ def summarize(job: Job) -> dict[str, Any]:
         "state": str(last.state),
         "jobndx": last.jobndx,
         "info": "" if last.state is JobState.new else last.info,
+        "remark": job.remark(),
         "updated": last.time,
         "backend": job.spec.backend,
     }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "lclstream.psik_backends"
 KINDS = {
     "local": "airflow_provider_lclstream.psik.backends.local:LocalBackend",
+    "slurm": "airflow_provider_lclstream.psik.backends.slurm:SlurmBackend",
+    "ssh-slurm": "airflow_provider_lclstream.psik.backends.ssh_slurm:SshSlurmBackend",
 }
 """Type name → ``module:class``, imported on use."""
 

@@ -79,10 +79,11 @@ class Backend(Protocol):
         ...
 
     def submit(self, attempt: Attempt) -> str:
-        """Hand an attempt over; returns the scheduler's id, or "" where there is none.
+        """Hand an attempt over, and return what the scheduler calls it."""
+        ...
 
-        May be called again after a crash: it must then find what it handed over before.
-        """
+    def find(self, attempt: Attempt) -> str | None:
+        """Look for what an earlier `submit` handed over that did not live to note the answer."""
         ...
 
     def cancel(self, attempt: Attempt) -> None:

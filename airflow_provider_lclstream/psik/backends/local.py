@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -75,7 +76,11 @@ class LocalBackend:
         write_json(attempt.job.attempt(attempt.jobndx), settings, mode=0o600)
         self.queue.add(attempt.job.jobid, attempt.last)
         self.queue.serve()
-        return ""
+        return platform.node()
+
+    def find(self, attempt: Attempt) -> str | None:  # noqa: ARG002  (the interface's)
+        """Nothing to look for: handing over again is harmless, a ticket is served once."""
+        return None
 
     def cancel(self, attempt: Attempt) -> None:
         """Take it out of the queue, or ask its runner to end it."""
@@ -113,10 +118,7 @@ class LocalBackend:
                 return Observation(JobState.canceled, reason_of(request))
             if starts >= MAX_STARTS:
                 return Observation(JobState.failed, "its runner could not start: see log/console")
-            if not attempt.job.attempt(attempt.jobndx).exists():
-                self.submit(attempt)  # the submitter died before it had written everything
-            else:
-                self.queue.add(attempt.job.jobid, last)
+            self.queue.add(attempt.job.jobid, last)
             return None
         return self._end(attempt, runner)
 

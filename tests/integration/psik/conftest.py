@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from airflow_provider_lclstream.psik.job import Job
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobState
 from airflow_provider_lclstream.psik.store import JobStore
+from airflow_provider_lclstream.sim.slurm_cluster import SlurmCluster, missing_parts
 
 
 def _end_everything(store: JobStore) -> None:
@@ -69,3 +71,24 @@ def reach(wait_for: Callable[..., Any]) -> Callable[..., None]:
         wait_for(there, timeout_seconds=timeout_seconds, what=f"{state or 'the end'} of {job}")
 
     return reach
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[SlurmCluster]:
+    """A real SLURM of four nodes, private to this test session. Mark the test ``slurm`` too."""
+    problem = missing_parts()
+    if problem:
+        pytest.skip(f"SLURM cannot be started: {problem}")
+    with SlurmCluster(4) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def slurm_store(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobStore]:
+    """A store with the backend ``default`` on that cluster, in a folder its nodes can see."""
+    monkeypatch.setenv("SLURM_CONF", slurm_cluster.environment["SLURM_CONF"])
+    config = BackendConfig(type="slurm", queue_name="milano", attributes={"grace_seconds": "1"})
+    with tempfile.TemporaryDirectory(prefix="lclstream-jobs-") as folder:
+        store = JobStore(Path(folder), {"default": config})
+        yield store
+        _end_everything(store)
