@@ -78,6 +78,8 @@ class ZmqSocket:
         try:
             self.socket.bind(address)
         except zmq.ZMQError as error:
+            self.close()  # whoever made it gets no object on which to call it
+            self.socket.context.term()
             raise UnavailableError(
                 f"cannot listen on {endpoint}: {error.strerror}",
                 mend="choose a free port of this machine, or port 0 to have one chosen",
