@@ -129,10 +129,11 @@ def _client_certificate(folder: IdentityFolder, authorities: list[str]) -> Path 
                 found = _first_for("client", [path])
                 if found is not None:
                     return found
-    own = _first_for("client", [folder.certificate])
-    if own is not None or authorities:
-        return own
-    return _first_for("client", signed)
+    own = [folder.certificate]
+    if folder.is_authority:
+        name = file_stem(folder.read_authority().subject)
+        own.append(folder.client_certificates / f"{name}.crt")
+    return _first_for("client", own if authorities else [*own, *signed])
 
 
 def _is_by(path: Path, authority: str) -> bool:
