@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ from lclstreamer.core.units import format_bytes
 
 EXTRA_RUNS_SECONDS = 3.0
 """How long to look for transfers that nobody asked for."""
+FIRST_DAG_RUN_SECONDS = 60.0
 BULK = ("runs", "messages", "jobs", "airflow")
 """Folders that are removed after a demo that went well."""
 
@@ -104,7 +105,7 @@ async def _perform(settings: DemoSettings, stage: Stage, story: _Story) -> dict[
             transfers, client, stage.store, consumers=settings.consumers, tell=story.tell_of
         )
         try:
-            await followers.follow(stage.check, settings.timeout_seconds)
+            await followers.follow(_watchman(stage, transfers), settings.timeout_seconds)
         finally:
             followers.stop()
         DataTakingSystem(stage.elog_url, EXPERIMENT).end_run()
@@ -143,6 +144,21 @@ def _start_run(stage: Stage, story: _Story, run: SimulatedRun) -> FollowedTransf
     transfer = FollowedTransfer(run, document["_id"], started, folder)
     story.tell(f"logbook: {EXPERIMENT} run {run.run_number} begins")
     return transfer
+
+
+def _watchman(stage: Stage, transfers: list[FollowedTransfer]) -> Callable[[], None]:
+    """A check that everything runs, and that the first run event was answered at all."""
+    deadline = time.monotonic() + FIRST_DAG_RUN_SECONDS
+
+    def check() -> None:
+        stage.check()
+        is_answered = any("dag_run" in transfer.seconds for transfer in transfers)
+        if not is_answered and time.monotonic() > deadline:
+            raise stage.airflow.components["triggerer"].failure(
+                f"started no transfer within {FIRST_DAG_RUN_SECONDS:.0f} s of the run's start"
+            )
+
+    return check
 
 
 async def _refuse_extra_runs(followers: Followers, transfers: list[FollowedTransfer]) -> None:

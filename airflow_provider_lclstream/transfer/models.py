@@ -48,7 +48,7 @@ class TransferRequest(StrictModel):
     run_oid: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
     """The logbook's identity of the run; empty where a person asks."""
 
-    streamer: StreamerConfiguration
+    streamer: StreamerConfiguration = Field(title="Streamer")
     """What is read and how it is packed."""
 
     ranks: Annotated[int, Field(ge=1, le=4096)] = 1
