@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -88,6 +92,83 @@ def slurm_store(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) ->
     """A store with the backend ``default`` on that cluster, in a folder its nodes can see."""
     monkeypatch.setenv("SLURM_CONF", slurm_cluster.environment["SLURM_CONF"])
     config = BackendConfig(type="slurm", queue_name="milano", attributes={"grace_seconds": "1"})
+    with tempfile.TemporaryDirectory(prefix="lclstream-jobs-") as folder:
+        store = JobStore(Path(folder), {"default": config})
+        yield store
+        _end_everything(store)
+
+
+SSHD_CONFIG = """\
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/user_key.pub
+AcceptEnv SLURM_CONF
+PermitRootLogin yes
+PasswordAuthentication no
+UsePAM no
+StrictModes no
+PidFile none
+MaxStartups 200
+"""
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real sshd on loopback that lets this user in; gives the ssh command that reaches it."""
+    program = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin")
+    if program is None:
+        pytest.skip("sshd is not here: apt-get install openssh-server")
+    folder = tmp_path_factory.mktemp("sshd")
+    for name in ("host_key", "user_key"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True
+        )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    (folder / "sshd_config").write_text(SSHD_CONFIG.format(port=port, folder=folder))
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [program, "-D", "-e", "-f", folder / "sshd_config"],
+            stdin=subprocess.DEVNULL,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.05)
+        yield (
+            f"ssh -oBatchMode=yes -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null"
+            f" -oLogLevel=ERROR -oSendEnv=SLURM_CONF -F none -i {folder}/user_key -p {port}"
+        )
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture(
+    params=["local", pytest.param("slurm", marks=pytest.mark.slurm),
+            pytest.param("ssh-slurm", marks=pytest.mark.slurm)]
+)  # fmt: skip
+def any_store(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[JobStore]:
+    """A store for each kind of backend in turn."""
+    attributes = {"grace_seconds": "2"}
+    if request.param != "local":
+        cluster: SlurmCluster = request.getfixturevalue("slurm_cluster")
+        monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    if request.param == "ssh-slurm":
+        attributes |= {"host": "root@127.0.0.1", "ssh": request.getfixturevalue("sshd")}
+    config = BackendConfig(type=request.param, attributes=attributes)
     with tempfile.TemporaryDirectory(prefix="lclstream-jobs-") as folder:
         store = JobStore(Path(folder), {"default": config})
         yield store
