@@ -91,6 +91,17 @@ class RunQueue:
         with self._lock:
             return sum(run.messages - run.acknowledged for s in self._seats for run in s.held)
 
+    def unfinished(self) -> tuple[int, int]:
+        """What is queued or held: messages, and their payload in bytes."""
+        with self._lock:
+            runs = [*self._runs, *(run for seat in self._seats for run in seat.held)]
+            messages = sum(run.messages - run.acknowledged for run in runs)
+            payload_bytes = sum(
+                run.payload_bytes * (run.messages - run.acknowledged) // run.messages
+                for run in runs
+            )
+            return messages, payload_bytes
+
     def put(self, run: Run) -> None:
         """Queue a run, which holds its slab; it joins the last one where they lie side by side."""
         joined = False

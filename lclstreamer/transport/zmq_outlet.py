@@ -67,9 +67,9 @@ class ZmqOutlet:
         return self._socket.seen
 
     @property
-    def peers_connected(self) -> int:
-        """How many consumers are connected."""
-        return self._socket.connected
+    def peers_left(self) -> int:
+        """How many of them have left."""
+        return self._socket.left
 
     def abort(self) -> None:
         """Stop at once."""
