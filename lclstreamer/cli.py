@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lclstreamer.core.errors import UsageError
+from lclstreamer.core.errors import LCLStreamError, UsageError
 from lclstreamer.core.output import note, print_json, report_error, run_command
 from lclstreamer.core.units import format_bytes
 
@@ -129,8 +129,9 @@ def _stream(rank: Rank, context: RankContext, folder: Path | None, *, as_json: b
     if folder is not None:
         report.write(folder)
     if rank.error is None or not as_json:
-        _tell(report, as_json=as_json)
+        _tell(report, rank.error, as_json=as_json)
     if rank.error is None:
+        context.leave()
         return report.exit_code
     if context.communicator is None:
         raise rank.error
@@ -140,17 +141,20 @@ def _stream(rank: Rank, context: RankContext, folder: Path | None, *, as_json: b
     return code
 
 
-def _tell(report: RankReport, *, as_json: bool) -> None:
+def _tell(report: RankReport, error: LCLStreamError | None, *, as_json: bool) -> None:
     if as_json:
         print_json(report.to_json())
         return
-    note(
-        f"rank {report.rank} of {report.size}: {report.state}: {report.events} events in "
-        f"{report.messages} messages ({format_bytes(report.bytes)}), "
-        f"{report.skipped_events} skipped, {report.seconds:.1f} s"
+    did = (
+        f"{report.events} events in {report.messages} messages ({format_bytes(report.bytes)}), "
+        f"{report.skipped_events} skipped"
+        if report.role == "events"
+        else "served the other ranks"
     )
+    note(f"rank {report.rank} of {report.size}: {report.state}: {did}, {report.seconds:.1f} s")
     for problem in report.problems:
-        note(f"  {problem}")
+        if problem != str(error):  # which is told at the end, with its mend on a line of its own
+            note(f"  {problem}")
 
 
 @app.command()

@@ -106,7 +106,7 @@ def test_a_missing_module_of_a_source(processes, repository, tmp_path, without_m
     path = streamer_configuration(
         repository,
         tmp_path,
-        source_identifier="exp=tmox42619,run=1,dir=/nowhere",
+        source_identifier=f"exp=tmox42619,run=1,dir={tmp_path}",
         event_source={"type": "Psana2EventSource"},
         data_sources={"timestamp": {"type": "Psana2Timestamp"}},
         data_serializer={"type": "Hdf5Serializer"},
@@ -117,7 +117,7 @@ def test_a_missing_module_of_a_source(processes, repository, tmp_path, without_m
     )
     said = assert_clear(ended, 69)
     assert "psana" in said
-    assert "[psana2]" in said
+    assert "psana2" in said
 
 
 def test_a_missing_module_of_a_serializer(processes, repository, tmp_path, without_module):
@@ -127,7 +127,7 @@ def test_a_missing_module_of_a_serializer(processes, repository, tmp_path, witho
     )
     said = assert_clear(ended, 69)
     assert "h5py" in said
-    assert "[streamer]" in said
+    assert "'streamer'" in said
 
 
 def test_a_missing_module_of_the_demo(processes, tmp_path, without_module):
@@ -172,14 +172,19 @@ def test_nobody_listens_where_the_streamer_dials(processes, repository, tmp_path
 
 
 def test_no_broker(processes, tmp_path, free_port, repository):
-    broker = f"127.0.0.1:{free_port()}"
-    rules = repository / "docs/examples/rules-mfx.yaml"
-    ended = processes.run(
-        ["lclstream", "arp", "serve", "--rules", rules, "--brokers", broker, "--topics", "runs"],
-        cwd=tmp_path,
-        environment={"LCLSTREAM_AIRFLOW_USER": "u", "LCLSTREAM_AIRFLOW_PASSWORD": "p"},
-        timeout_seconds=60,
-    )
+    broker, airflow = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    credentials = tmp_path / "credentials.json"
+    credentials.write_text('{"username": "u", "password": "p"}')
+    credentials.chmod(0o600)
+    settings = {
+        "--rules": repository / "docs/examples/rules-mfx.yaml",
+        "--airflow": f"http://{airflow}",
+        "--credentials": credentials,
+        "--bootstrap": broker,
+        "--topic": "runs",
+    }
+    words = [word for setting in settings.items() for word in setting]
+    ended = processes.run(["lclstream", "arp", "serve", *words], timeout_seconds=60)
     said = assert_clear(ended, 69)
     assert broker in said
 

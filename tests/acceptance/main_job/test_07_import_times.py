@@ -17,16 +17,20 @@ TRIES = 7
 
 @pytest.fixture
 def job_folder(tmp_path: Path) -> Path:
-    """A job that has just been made."""
+    """A job that its queue has just let go."""
     from airflow_provider_lclstream.psik.models import JobSpec
+    from airflow_provider_lclstream.psik.state_log import StateLog
+    from airflow_provider_lclstream.psik.states import JobState
     from airflow_provider_lclstream.psik.store import JobStore
 
-    return JobStore(tmp_path / "jobs").create(JobSpec(script="#!/bin/sh\ntrue\n")).folder
+    job = JobStore(tmp_path / "jobs").create(JobSpec(script="#!/bin/sh\ntrue\n"))
+    StateLog(job.folder / "status.csv").append(1, JobState.queued)
+    return job.folder
 
 
 def commands(job_folder: Path) -> dict[str, list[str]]:
     """The programs, by the name of their figure."""
-    reached = ["lclstream", "psik", "reached", str(job_folder), "0", "new"]
+    reached = ["lclstream", "psik", "reached", str(job_folder), "1", "active"]
     return {
         "lclstreamer_help": ["lclstreamer", "--help"],
         "nng_stream_help": ["nng-stream", "--help"],
