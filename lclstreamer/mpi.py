@@ -64,6 +64,17 @@ class RankContext:
         """The numbers out of ``range(count)`` that are this rank's, as one block."""
         return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
+    def leave(self) -> None:
+        """Wait until every rank has come here; then each may end without disturbing another."""
+        if self.communicator is None:
+            return
+        self.communicator.Barrier()
+        # Every rank that wants an early end tells rank 0, which reads only the first of these
+        # messages. MPI does not end while one is unread.
+        unread = bytearray(64)
+        while self.rank == 0 and self.communicator.Iprobe():
+            self.communicator.Recv(unread)
+
 
 def find_rank(
     *, needs_communicator: bool = False, environment: Mapping[str, str] = os.environ

@@ -144,7 +144,7 @@ class Rank:
         self.report.role = "psana"
         for _ in source.events():
             logger.debug("an event came to a rank that expects none")
-        self.report.state, self.report.exit_code = "completed", 0
+        self._conclude()
 
     def _open_handlers(self) -> list[DeliveryStage]:
         context = self._context
@@ -214,10 +214,15 @@ class Rank:
             report.fail(serializing.error)
         elif report.problems:
             report.state, report.exit_code = "failed", INCOMPLETE_EXIT_CODE
-        elif self._stop.is_set():
-            report.state, report.exit_code = "stopped", STOPPED_EXIT_CODE
         else:
-            report.state, report.exit_code = "completed", 0
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """Nothing was lost: the run was read to its end, or until the reading was stopped."""
+        if self._stop.is_set():
+            self.report.state, self.report.exit_code = "stopped", STOPPED_EXIT_CODE
+        else:
+            self.report.state, self.report.exit_code = "completed", 0
 
     def _settle_delivery(self, stage: DeliveryStage, confirmed: list[int | None]) -> None:
         report, delivered = self.report, stage.report

@@ -45,6 +45,7 @@ class Psana2EventSource:
                 f"source_identifier: {'; '.join(mistakes)}", mend="write it like exp=…,run=…"
             )
         self._limit = min(filter(None, (setup.limit, self._identifier.max_events)), default=0)
+        self._has_ended_early = False
         self._is_parallel = setup.context.communicator is not None
         self._check_ranks()
         self._check_files()
@@ -179,13 +180,19 @@ class Psana2EventSource:
                 if setup.stop.is_set():
                     if not self._is_parallel:
                         return
-                    run.terminate()  # psana's ranks end together: they must be read to the end
+                    self._end_early(run)
                     continue
                 number, counted = counted, counted + 1
                 if not self._is_parallel and self._limit and number >= self._limit:
                     return
                 if self._is_parallel or number % setup.context.size == setup.context.rank:
                     yield setup.extractor.extract(Shot(shot.timestamp, shot))
+
+    def _end_early(self, run: Any) -> None:
+        """Tell psana, once, to hand out no more; its ranks then come to their end together."""
+        if not self._has_ended_early:
+            self._has_ended_early = True
+            run.terminate()
 
     def _runs(self) -> Iterator[Any]:
         runs = self._data_source.runs()
