@@ -32,14 +32,18 @@ def _installed(module: str) -> bool:
 
 
 def _program(name: str) -> bool:
-    return shutil.which(name) is not None or (BIN / name).exists()
+    system = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # users lack the folders of daemons
+    return shutil.which(name, path=system) is not None or (BIN / name).exists()
 
 
 REAL_PARTS: dict[str, tuple[Callable[[], bool], str]] = {
     "psana": (lambda: _installed("psana"), "run `make provision PARTS=psana`, then `make test`"),
     "mpi": (lambda: _program("mpirun") and _installed("mpi4py"), "install the extra 'streamer'"),
     "airflow": (lambda: _installed("airflow"), "install the extra 'airflow'"),
-    "slurm": (lambda: _program("slurmctld"), "run `make provision PARTS=slurm`"),
+    "slurm": (
+        lambda: _program("slurmctld") and os.geteuid() == 0,
+        "as root, run `make provision PARTS=slurm` and the tests",
+    ),
     "kafka": (
         lambda: bool(_kafka_jars()) and _program("java"),
         "run `make provision PARTS=kafka`",
