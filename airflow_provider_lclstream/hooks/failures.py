@@ -17,7 +17,8 @@ from lclstreamer.core.errors import LCLStreamError
 def to_airflow(error: LCLStreamError) -> AirflowException:
     """Turn an error of this project into the Airflow exception with the same meaning."""
     kind = AirflowException if error.transient else AirflowFailException
-    return kind(f"{error.title}: {error}")
+    # The whole text: of a configuration it names every mistake and its place.
+    return kind(error.render())
 
 
 @contextlib.contextmanager

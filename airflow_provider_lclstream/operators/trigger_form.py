@@ -29,7 +29,8 @@ def params_of(model: type[BaseModel]) -> ParamsDict:
 def _param(field: dict[str, Any], *, is_required: bool) -> Param:
     facts: dict[str, Any] = {key: value for key, value in field.items() if key != "default"}
     if "$ref" in json.dumps(facts):
-        facts = {"type": "object"} | {key: facts.get(key) for key in ("title", "description")}
+        kept = {key: facts[key] for key in ("title", "description") if key in facts}
+        facts = {"type": "object", **kept}
     # A parameter without a default has to be filled in.
     return Param(**facts) if is_required else Param(field.get("default", _empty(facts)), **facts)
 

@@ -63,7 +63,7 @@ class TransferRequest(StrictModel):
     protocol: Literal["nng", "zmq"] = "nng"
     """How the streamer talks to the buffer. Consumers may use either, whatever is chosen here."""
 
-    buffer_limit_bytes: Annotated[int, BeforeValidator(_size), Field(ge=MEBIBYTE, le=2**46)] = (
+    buffer_limit_bytes: Annotated[int, Field(ge=MEBIBYTE, le=2**46), BeforeValidator(_size)] = (
         256 * MEBIBYTE
     )
     """Memory of the buffer; beyond it the streamer is slowed down. ``256 MiB`` may be written."""

@@ -20,7 +20,7 @@ from airflow.triggers.base import TriggerEvent
 from airflow.triggers.shared_stream import reject_shared_stream_event
 
 from airflow_provider_lclstream.hooks.airflow_api import airflow_client
-from lclstreamer.core.errors import BadInputError, ConfigurationError
+from lclstreamer.core.errors import BadInputError, ConfigurationError, LCLStreamError
 
 if TYPE_CHECKING:
     from airflow_provider_lclstream.arp.airflow_client import AirflowClient
@@ -121,7 +121,8 @@ class RunEventTrigger(KafkaSharedStreamTrigger):
 
     async def _pause(self, what: str, error: Exception) -> None:
         """Airflow starts a failed trigger again at once, from the last committed offset."""
-        self.log.error("%s: %s", what, error)
+        text = error.render() if isinstance(error, LCLStreamError) else repr(error)
+        self.log.error("%s: %s", what, text)
         await asyncio.sleep(PAUSE_SECONDS)
 
 

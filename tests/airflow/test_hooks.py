@@ -72,7 +72,7 @@ def test_errors_become_airflows_with_their_meaning():
 
     from airflow_provider_lclstream.hooks.failures import airflow_failures
 
-    with pytest.raises(AirflowFailException, match="Mend: do this"), airflow_failures():
+    with pytest.raises(AirflowFailException, match="mend: do this"), airflow_failures():
         raise BadInputError("it is bad", mend="do this")
     with pytest.raises(AirflowException) as failed, airflow_failures():
         raise TemporaryError("not now", mend="wait")

@@ -31,8 +31,9 @@ def test_it_is_found_without_importing_airflow():
     program = (
         "import sys\n"
         "from importlib.metadata import entry_points\n"
-        "found = [e for e in entry_points(group='apache_airflow_provider') if 'lclstream' in e.value]\n"
-        "assert found[0].load()()['package-name'] == 'airflow-provider-lclstream'\n"
+        "points = entry_points(group='apache_airflow_provider')\n"
+        "found = next(point for point in points if 'lclstream' in point.value)\n"
+        "assert found.load()()['package-name'] == 'airflow-provider-lclstream'\n"
         "assert 'airflow' not in sys.modules, 'imports Airflow'\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

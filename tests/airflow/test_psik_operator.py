@@ -209,7 +209,7 @@ def test_the_event_alone_is_not_believed(make, task, deferred, store):
     operator = make(SLEEPS)
     deferred(operator, task)
     event = {"status": "final", "jobid": task.xcoms["jobid"], "message": "completed, they say"}
-    with pytest.raises(AirflowException, match="is (queued|active)"):
+    with pytest.raises(AirflowException, match=r"is (queued|active)"):
         operator.execute_complete(task.context(), event)
     assert store.get(task.xcoms["jobid"]).reconcile() == "canceled", "nobody would wait for it"
 

@@ -1,0 +1,103 @@
+"""The form of a transfer: every field of the request, checked by Airflow as the model would."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+REQUEST = {
+    "experiment": "mfxx00126",
+    "run_number": 17,
+    "streamer": {
+        "source_identifier": "made up",
+        "skip_incomplete_events": False,
+        "event_source": {"type": "InternalEventSource", "number_of_events_to_generate": 4},
+        "data_sources": {"event": {"type": "EventId"}},
+        "processing_pipeline": {"type": "BatchProcessingPipeline", "batch_size": 2},
+        "data_serializer": {"type": "Hdf5Serializer", "fields": {"event": "/event"}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def form():
+    from airflow_provider_lclstream.operators.trigger_form import params_of
+    from airflow_provider_lclstream.transfer.models import TransferRequest
+
+    return params_of(TransferRequest)
+
+
+def test_it_has_every_field_with_a_description_and_the_models_default(form):
+    from airflow_provider_lclstream.transfer.models import TransferRequest
+
+    request = TransferRequest.model_validate(REQUEST)
+    assert set(form) == set(TransferRequest.model_fields)
+    for name, field in TransferRequest.model_fields.items():
+        param = form.get_param(name)
+        assert param.description, name
+        if not field.is_required():
+            assert param.resolve() == json.loads(request.model_dump_json())[name]
+
+
+def test_what_is_required_must_be_filled_in(form):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    for name in ("experiment", "run_number", "streamer"):
+        with pytest.raises(ParamValidationError):
+            form.get_param(name).resolve()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("experiment", "no spaces"), ("run_number", -1), ("streamer", "text"), ("ranks", 0),
+        ("protocol", "smoke"), ("buffer_limit_bytes", 3), ("drain_timeout_seconds", 0),
+        ("labels", []),
+    ],
+)  # fmt: skip
+def test_airflow_refuses_what_the_model_refuses(form, name, value):
+    from airflow.sdk.exceptions import ParamValidationError
+    from pydantic import ValidationError
+
+    from airflow_provider_lclstream.transfer.models import TransferRequest
+
+    with pytest.raises(ParamValidationError):
+        form.get_param(name).resolve(value)
+    with pytest.raises(ValidationError):
+        TransferRequest.model_validate({**REQUEST, name: value})
+
+
+def test_over_rest_a_request_starts_a_run_and_a_mistake_is_told(api):
+    token = api.token("arp")
+    path = "/api/v2/dags/lclstream_transfer/dagRuns"
+    body = {"logical_date": None, "dag_run_id": "form", "conf": REQUEST}
+    assert api.request("POST", path, body, token=token)[0] == 200
+    assert api.request("POST", path, body, token=token)[0] == 409
+    wrong = {**body, "dag_run_id": "wrong", "conf": {**REQUEST, "ranks": "many"}}
+    status, text = api.request("POST", path, wrong, token=token)
+    assert status == 400
+    assert "ranks" in text
+    assert api.request("POST", path, body, token=api.token("guest"))[0] == 403
+
+
+def test_the_form_is_what_the_user_interface_gets(api):
+    path = "/api/v2/dags/lclstream_transfer/details"
+    details = json.loads(api.request("GET", path, token=api.token("guest"))[1])
+    assert details["params"]["protocol"]["schema"]["enum"] == ["nng", "zmq"]
+    assert details["params"]["streamer"]["schema"]["type"] == "object"
+    assert "psana" in details["params"]["ranks"]["description"]
+
+
+def test_mistakes_inside_the_streamers_configuration_are_all_told():
+    from airflow_provider_lclstream.operators.transfer import request_of
+    from lclstreamer.core.errors import ConfigurationError
+
+    streamer = {**REQUEST["streamer"], "event_source": {"type": "InternalEventSorce"}}
+    streamer["processing_pipeline"] = {"type": "BatchProcessingPipeline", "batch_sise": 2}
+    with pytest.raises(ConfigurationError) as failed:
+        request_of({"params": {**REQUEST, "streamer": streamer}})
+    text = failed.value.render()
+    assert "streamer.event_source.type" in text
+    assert "did you mean 'InternalEventSource'?" in text
+    assert "did you mean 'batch_size'?" in text
