@@ -80,7 +80,7 @@ class BinaryDataStreamingDataHandlerParameters(StrictModel):
     type: Literal["BinaryDataStreamingDataHandler"]
 
     urls: Annotated[
-        tuple[Annotated[str, AfterValidator(_checked_url)], ...],
+        list[Annotated[str, AfterValidator(_checked_url)]],
         Field(min_length=1, max_length=1024),
     ]
     """Where to dial (role ``client``) or listen (role ``server``): ``tcp://host:port``, with the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.generic]
+
+# It reports every dataset that zfp compresses, thousands of times a second.
+logging.getLogger("hdf5plugin").setLevel(logging.WARNING)
 
 CHUNK_BYTES = 2**20
 """Chunks hold as many whole events as fit in this many bytes, at least one."""

@@ -103,6 +103,52 @@ def test_one_message_larger_than_the_buffer_passes(library):
     assert receiver.finish() == [7]
 
 
+def receive_with_pyzmq(url, count, pause_seconds, ready):
+    import zmq
+
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        socket.set(zmq.RCVHWM, 1)
+        socket.set(zmq.RCVTIMEO, 20_000)
+        socket.bind(url)
+        ready.set()
+        for _ in range(count):
+            yield socket.recv()
+            time.sleep(pause_seconds)
+
+
+def receive_with_pynng(url, count, pause_seconds, ready):
+    import pynng
+
+    with pynng.Pull0(listen=url, recv_timeout=20_000) as socket:
+        ready.set()
+        for _ in range(count):
+            yield socket.recv()
+            time.sleep(pause_seconds)
+
+
+@pytest.mark.parametrize(
+    ("library", "receive"), [("zmq", receive_with_pyzmq), ("nng", receive_with_pynng)]
+)
+def test_slow_programs_nobody_here_wrote_get_every_byte(library, receive, free_url):
+    count, size_bytes = 6, 16_000_000
+    received, ready = [], threading.Event()
+    receiver = threading.Thread(
+        target=lambda: received.extend(
+            (int.from_bytes(payload[:8], "big"), len(payload))
+            for payload in receive(free_url, count, 0.1, ready)
+        )
+    )
+    receiver.start()
+    assert ready.wait(10)
+    handler = handler_to([free_url], library=library)
+    handler.open()
+    send_all(handler, range(count), size_bytes)
+    report = handler.close()
+    receiver.join(timeout=30)
+    assert received == [(sequence, size_bytes) for sequence in range(count)]
+    assert (report.messages, report.confirmed_messages, report.problems) == (count, None, [])
+
+
 def test_no_receiver_is_told_at_the_start(free_url):
     """Upstream loses up to five messages with exit code 0, and blocks for ever after the sixth."""
     started = time.monotonic()

@@ -30,7 +30,7 @@ def test_every_generation_of_upstreams_keys_is_understood(values):
     ("values", "message"),
     [
         ({"urls": []}, "at least 1 item"),
-        ({"urls": "tcp://127.0.0.1:5000"}, "valid tuple"),
+        ({"urls": "tcp://127.0.0.1:5000"}, "valid list"),
         ({"urls": ["127.0.0.1:5000"]}, "not the URL of a socket"),
         ({"urls": ["tcp://127.0.0.1"]}, "no host and port"),
         ({"urls": ["tcp://127.0.0.1:70000"]}, "no host and port"),
@@ -90,3 +90,22 @@ def test_defaults_are_upstreams():
     files = parse(FILES)
     assert (files.name_prefix, files.file_suffix, str(files.write_directory)) == ("", "h5", ".")
     assert parse({**FILES, "file_suffix": ".h5"}).file_suffix == "h5"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {**STREAMING, "library": "nng", "distribute": True, "send_timeout_seconds": 3},
+        {**FILES, "file_prefix": "a", "file_suffix": ".npz", "write_directory": "out"},
+    ],
+)
+def test_what_is_written_out_reads_the_same_again(values):
+    """A transfer's configuration passes through JSON and YAML on its way to the job."""
+    parameters = parse(values)
+    assert parse(parameters.model_dump(mode="json")) == parameters
+
+
+def test_one_bad_url_is_one_fault():
+    with pytest.raises(ValidationError) as caught:
+        parse({**STREAMING, "urls": ["tcp://127.0.0.1:1", "nonsense"]})
+    assert [error["loc"][-2:] for error in caught.value.errors()] == [("urls", 1)]

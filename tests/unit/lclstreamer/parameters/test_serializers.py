@@ -75,3 +75,17 @@ def test_names_of_the_message_itself_are_not_given_away(kind, fields):
 def test_simplon_numbers_have_bounds(values):
     with pytest.raises(ValidationError):
         parse({**SIMPLON, **values})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {**HDF5, "compression": "zfp", "compression_tolerance": 0.5, "fields": {"a": "//b/c"}},
+        {"type": "NumpyBinarySerializer", "fields": {"a": "b"}},
+        {"type": "MsgpackBinarySerializer", "fields": {"a": "peak_list/fs"}},
+        SIMPLON,
+    ],
+)
+def test_what_is_written_out_reads_the_same_again(values):
+    parameters = parse(values)
+    assert parse(parameters.model_dump(mode="json")) == parameters
