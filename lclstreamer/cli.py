@@ -87,6 +87,7 @@ def run(
 ) -> None:
     """Stream a run. Start it with mpirun or srun for several ranks."""
     from lclstreamer.engine.rank import Rank, needs_communicator
+    from lclstreamer.engine.report import prove_writable
     from lclstreamer.mpi import find_rank, guard_rank
     from lclstreamer.parameters.configuration import load_configuration
 
@@ -95,6 +96,8 @@ def run(
     code = guard_rank(context)
     if code is None:
         _configure_logging(debug=debug)
+        if report is not None:
+            prove_writable(report)
         rank = Rank(configuration, context, limit=number_of_events or None, stop=_stop_on_signals())
         code = _stream(rank, context, report, as_json=as_json)
     raise typer.Exit(code)
@@ -124,19 +127,22 @@ def _stop_on_signals() -> StopFlag:
 
 
 def _stream(rank: Rank, context: RankContext, folder: Path | None, *, as_json: bool) -> int:
+    from lclstreamer.engine.stages import attempt
+
     with contextlib.redirect_stdout(sys.stderr):  # psana prints; standard output is for facts
         report = rank.run()
+    error = rank.error
     if folder is not None:
-        report.write(folder)
-    if rank.error is None or not as_json:
-        _tell(report, rank.error, as_json=as_json)
-    if rank.error is None:
+        error = attempt(lambda: report.write(folder)) or error
+    if error is None or not as_json:
+        _tell(report, error, as_json=as_json)
+    if error is None:
         context.leave()
         return report.exit_code
     if context.communicator is None:
-        raise rank.error
+        raise error
     # The other ranks would wait for this one for ever: MPI ends them all.
-    code = report_error(rank.error, as_json=as_json)
+    code = report_error(error, as_json=as_json)
     context.communicator.Abort(code)
     return code
 

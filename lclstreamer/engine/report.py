@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import tempfile
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +74,7 @@ class RankReport:
         """The report as a JSON object, with the process's number."""
         return {**asdict(self), "pid": os.getpid()}
 
-    def write(self, folder: Path) -> Path:
+    def write(self, folder: Path) -> None:
         """Write ``report.r<rank>.json``, complete or not at all.
 
         Raises:
@@ -79,14 +82,30 @@ class RankReport:
         """
         path = folder / f"report.r{self.rank:04d}.json"
         partial = path.with_name(f".{path.name}.part")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+        with writing_to(folder):
             partial.write_text(json.dumps(self.to_json()) + "\n", encoding="utf-8")
             partial.replace(path)
-        except OSError as error:
-            raise OutputError(
-                f"the report cannot be written: {error.strerror}",
-                where=str(path),
-                mend="give --report a folder that can be written",
-            ) from error
-        return path
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Generator[None]:
+    """Make a folder for reports if need be; say what to do where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"the report cannot be written: {error.strerror}",
+            where=str(folder),
+            mend="give --report a folder that can be written",
+        ) from error
+
+
+def prove_writable(folder: Path) -> None:
+    """Find out before hours of streaming that reports cannot be written.
+
+    Raises:
+        OutputError: they cannot.
+    """
+    with writing_to(folder), tempfile.NamedTemporaryFile(dir=folder, prefix=".lclstreamer-probe-"):
+        pass
