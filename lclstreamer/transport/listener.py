@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from lclstreamer.transport.url import Endpoint
@@ -49,6 +51,8 @@ class Listener:
     def close(self) -> None:
         """Accept no more; connections that are open go on."""
         self._is_closed = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
         if self._thread.is_alive():
             self._thread.join(4 * TICK_SECONDS)
         self._socket.close()
@@ -60,8 +64,10 @@ class Listener:
             except TimeoutError:
                 continue
             except OSError as error:
-                if not self._is_closed:
-                    logger.warning("cannot accept on %s: %s", self.endpoint, error)
+                if self._is_closed:
+                    return
+                logger.warning("cannot accept on %s: %s", self.endpoint, error)
+                time.sleep(TICK_SECONDS)  # e.g. too many open files: it may pass
                 continue
             self._threads = {thread for thread in self._threads if thread.is_alive()}
             if len(self._threads) >= CONNECTIONS_LIMIT:
