@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from airflow_provider_lclstream.hooks.buffer import drain
 from airflow_provider_lclstream.hooks.failures import airflow_failures
 from airflow_provider_lclstream.hooks.job_watch import JobEvent, JobWatch, read_event
 from airflow_provider_lclstream.operators.psik import CANCEL_SECONDS, PsikJobOperator
@@ -124,11 +123,13 @@ class SettleOperator(JobWaitingOperator):
             return self._settle(context, read_event(event, buffer_jobid))
 
     def _drain(self, jobid: str, endpoints: Mapping[str, Any]) -> None:
+        from nng_stream.client import ask
+
         job = self.hook.job(jobid)
         if job.reconcile().is_final:
             return
         try:
-            drain(str(endpoints.get("admin", "")))
+            ask(str(endpoints.get("admin")), "/drain", "POST")
         except UnavailableError:
             if not job.reconcile().is_final:
                 raise
