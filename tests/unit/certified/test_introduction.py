@@ -161,6 +161,7 @@ def _der():
     return Encoding.DER
 
 
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @settings(max_examples=300, deadline=2000, suppress_health_check=list(HealthCheck))
 @given(
     kind=st.sampled_from(["introduction", "pem", "der", "list"]),
