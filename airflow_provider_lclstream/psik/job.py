@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Backend, Observation
+from airflow_provider_lclstream.psik.callbacks.start import ensure_courier, watch
 from airflow_provider_lclstream.psik.layout import (
     JobFolder,
     read_json,
@@ -49,6 +50,11 @@ class Job:
     def jobid(self) -> str:
         """Its id, which is its folder's name."""
         return self._folder.jobid
+
+    @property
+    def store(self) -> JobStore:
+        """The store it belongs to."""
+        return self._store
 
     @property
     def folder(self) -> Path:
@@ -131,6 +137,7 @@ class Job:
         if last.state is JobState.new:
             with contextlib.suppress(TransitionRefusedError):
                 self._state_log.append(0, JobState.canceled, reason)
+                self._watch_callbacks()
             last = self.last()
         if last.state.is_final or last.state is JobState.new:
             return last.state
@@ -214,6 +221,7 @@ class Job:
         Raises:
             LCLStreamError: refused for good; the attempt is ``failed`` with that reason.
         """
+        self._watch_callbacks()
         path = self._folder.submission(attempt.jobndx)
         was_tried = path.exists()
         with try_lock(path) as is_ours:
@@ -240,6 +248,11 @@ class Job:
         row = self._state_log.append(last.jobndx + 1, JobState.queued, after=last)
         if row is not None:
             self.hand_over(self._attempt(row))
+
+    def _watch_callbacks(self) -> None:
+        if self.spec.callback is not None:
+            watch(self._folder.prefix, self.jobid)
+            ensure_courier(self._folder.prefix, self._store.backends)
 
     def _keep_remark(self, jobndx: int, text: str) -> None:
         if text and text != self.remark():

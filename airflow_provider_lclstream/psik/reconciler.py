@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Backend
+from airflow_provider_lclstream.psik.callbacks.start import ensure_courier
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
 from airflow_provider_lclstream.psik.states import JobState
 from lclstreamer.core.errors import LCLStreamError
@@ -31,8 +32,10 @@ class Reconciliation:
 
 def reconcile(jobs: Iterable[Job]) -> Reconciliation:
     """Bring the records of these jobs up to date. A backend that fails spares the others."""
-    result = Reconciliation()
-    for backend, pending in _by_backend(jobs, result).values():
+    result, asked = Reconciliation(), list(jobs)
+    for store in {id(job.store): job.store for job in asked}.values():
+        ensure_courier(store.prefix, store.backends)
+    for backend, pending in _by_backend(asked, result).values():
         _hand_over_again(pending, result)
         result.asked += len(pending)
         try:

@@ -1,0 +1,214 @@
+"""The courier: one per prefix, it follows the jobs that have a callback and tells their states.
+
+Whoever submits a job with a callback starts one, unless one is there; it ends when nothing is left
+to tell. A service runs it as a thread of its own. It also asks the backends about those jobs, so
+that a job which dies without a word is told of as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from airflow_provider_lclstream.psik.callbacks.clients import CallbackClients
+from airflow_provider_lclstream.psik.callbacks.outbox import Event, Outbox
+from airflow_provider_lclstream.psik.callbacks.signing import OWN_HEADERS, event_id, signed_headers
+from airflow_provider_lclstream.psik.callbacks.start import (
+    courier_lock,
+    watched,
+    watched_folder,
+)
+from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
+from airflow_provider_lclstream.psik.layout import PRIVATE, is_jobid
+from airflow_provider_lclstream.psik.models import BackendConfig
+from airflow_provider_lclstream.psik.reconciler import reconcile
+from airflow_provider_lclstream.psik.state_log import try_lock
+from airflow_provider_lclstream.psik.store import JobStore
+from lclstreamer.core.errors import LCLStreamError
+
+LOOK_SECONDS = 0.1
+"""How often the state logs are looked at."""
+
+
+@dataclass(frozen=True)
+class CourierSettings:
+    """How a courier behaves. All times in seconds."""
+
+    timeout_seconds: float = 10.0
+    first_pause_seconds: float = 1.0
+    longest_pause_seconds: float = 60.0
+    give_up_seconds: float = 86400.0
+    reconcile_seconds: float = 2.0
+    at_once: int = 64
+    at_once_per_host: int = 8
+
+    def pause(self, tries: int) -> float:
+        """How long to wait after so many tries in vain: doubling, with some chance in it."""
+        longest = min(self.first_pause_seconds * 2**tries, self.longest_pause_seconds)
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311  (spreads load, hides nothing)
+
+
+@dataclass
+class _Followed:
+    """A job whose callbacks are followed, and how long its log was at the last look."""
+
+    job: Job
+    log_bytes: int = -1
+
+
+@dataclass
+class Courier:
+    """Follows one store and delivers its callbacks. Hold `try_lock` on its lock while it runs."""
+
+    store: JobStore
+    settings: CourierSettings = field(default_factory=CourierSettings)
+    clients: CallbackClients = field(default_factory=CallbackClients.of_this_environment)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        folder = self.store.prefix / PRIVATE
+        self._watched = watched_folder(self.store.prefix)
+        self._watched.mkdir(exist_ok=True)
+        self._outbox = Outbox(folder / "outbox.sqlite")
+        self._jobs: dict[str, _Followed] = {}
+        self._in_flight: dict[str, str] = {}
+        self._asked = 0.0
+
+    async def run(self, *, until_idle: bool) -> None:
+        """Deliver until stopped, or until nothing is left to tell."""
+        try:
+            async with self.clients, asyncio.TaskGroup() as tasks:
+                while not self.stop.is_set():
+                    await asyncio.to_thread(self._reconcile)
+                    self._look()
+                    for event in self._ready():
+                        tasks.create_task(self._deliver(event))
+                    if until_idle and not self._jobs and not self._in_flight:
+                        return
+                    await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            self._outbox.close()
+
+    def _reconcile(self) -> None:
+        if time.monotonic() - self._asked >= self.settings.reconcile_seconds:
+            reconcile([followed.job for followed in self._jobs.values()])
+            self._asked = time.monotonic()
+
+    def _look(self) -> None:
+        """Take what the logs have got since the last look, and let go of jobs that are told."""
+        for name in watched(self.store.prefix):
+            if name not in self._jobs and is_jobid(name):
+                self._follow(name)
+        for jobid, followed in list(self._jobs.items()):
+            try:
+                size = (followed.job.folder / "status.csv").stat().st_size
+            except FileNotFoundError:
+                self._let_go(jobid, is_removed=True)
+                continue
+            if size != followed.log_bytes:
+                self._outbox.follow(jobid, followed.job.history())
+                followed.log_bytes = size
+            elif jobid not in self._in_flight and not self._outbox.waiting(jobid):
+                self._let_go(jobid, is_removed=False)
+
+    def _follow(self, jobid: str) -> None:
+        try:
+            self._jobs[jobid] = _Followed(self.store.get(jobid))
+        except JobNotFoundError:
+            (self._watched / jobid).unlink(missing_ok=True)
+
+    def _let_go(self, jobid: str, *, is_removed: bool) -> None:
+        job = self._jobs[jobid].job
+        if not is_removed and not job.state().is_final:
+            return
+        mark = self._watched / jobid
+        mark.unlink(missing_ok=True)
+        if is_removed:
+            self._outbox.forget(jobid)
+        elif not job.state().is_final:
+            mark.touch()  # started again in this very moment
+            return
+        del self._jobs[jobid]
+
+    def _ready(self) -> list[Event]:
+        """What is due, with bounds on how much is sent at once, to all and to each host."""
+        hosts, chosen = Counter(self._in_flight.values()), list[Event]()
+        for event in self._outbox.due(time.time()):
+            if event.jobid in self._in_flight or event.jobid not in self._jobs:
+                continue
+            if len(self._in_flight) >= self.settings.at_once:
+                break
+            host = urlsplit(self._jobs[event.jobid].job.spec.callback or "").netloc
+            if hosts[host] < self.settings.at_once_per_host:
+                hosts[host] += 1
+                self._in_flight[event.jobid] = host
+                chosen.append(event)
+        return chosen
+
+    async def _deliver(self, event: Event) -> None:
+        job = self._jobs[event.jobid].job
+        try:
+            problem = await self._send(job, event)
+            if problem is None:
+                self._outbox.delivered(event)
+            elif time.time() - event.taken >= self.settings.give_up_seconds:
+                self._outbox.delivered(event)
+                _note(
+                    job,
+                    f"callback {event.number} given up after {event.tries + 1} tries: {problem}",
+                )
+            else:
+                if event.tries == 0:
+                    _note(job, f"callback {event.number} is tried again: {problem}")
+                self._outbox.again(event, time.time() + self.settings.pause(event.tries))
+        finally:
+            del self._in_flight[event.jobid]
+
+    async def _send(self, job: Job, event: Event) -> str | None:
+        """Send it once; returns what went wrong, or None."""
+        import httpx2
+
+        own = {k: v for k, v in job.spec.cb_headers.items() if k.lower() not in OWN_HEADERS}
+        proof = signed_headers(
+            job.secret(), event_id(job.jobid, event.number), int(time.time()), event.body
+        )
+        try:
+            async with asyncio.timeout(self.settings.timeout_seconds):
+                status = await self.clients.post(
+                    job.spec.callback or "", event.body, {**own, **proof}
+                )
+        except (httpx2.HTTPError, httpx2.InvalidURL, LCLStreamError, OSError) as error:
+            return f"{type(error).__name__}: {error}".rstrip(": ")
+        return None if 200 <= status < 300 else f"it answered {status}"
+
+
+def _note(job: Job, text: str) -> None:
+    try:
+        job.note(text)
+    except OSError:
+        return  # the job was removed, or its disk is full: nobody is left to tell
+
+
+def main(argv: list[str]) -> int:
+    """Deliver what is to be told under a prefix, and end: ``PREFIX BACKENDS_JSON``."""
+    prefix = Path(argv[0])
+    backends = {n: BackendConfig.model_validate(c) for n, c in json.loads(argv[1]).items()}
+    # Looked at again with the lock released: a job marked in the last moment is not forgotten.
+    while watched(prefix):
+        with try_lock(courier_lock(prefix)) as is_ours:
+            if not is_ours:
+                return 0
+            asyncio.run(Courier(JobStore(prefix, backends)).run(until_idle=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
