@@ -92,12 +92,22 @@ def _encode(source: str, value: Array, *, nested: bool) -> Any:
         slab = (math.prod(image.shape[:-1]), image.shape[-1])
         return {"type": image.dtype.str, "shape": slab, "data": image.tobytes()}
     if value.dtype.kind == "S":
-        value = np.char.decode(value, "utf-8")  # pyright: ignore[reportArgumentType, reportAssignmentType]
+        value = _as_text(source, value)
     elif value.dtype.kind == "b":
         value = value.astype(np.int32)  # CrystFEL does not know truth values
     if nested and value.ndim and value.dtype.kind in "iu":
         value = value.astype(np.float64)
     return value.tolist()
+
+
+def _as_text(source: str, value: Array) -> Array:
+    try:
+        return np.char.decode(value, "utf-8")  # pyright: ignore[reportArgumentType, reportReturnType]
+    except UnicodeDecodeError as error:
+        raise BadInputError(
+            f"data source {source!r} has bytes that are no UTF-8 text: {error}",
+            mend="give the data source a numeric dtype, or leave it out of 'fields'",
+        ) from error
 
 
 def _as_crystfel_type(source: str, image: Array) -> Array:
@@ -126,7 +136,7 @@ def read_msgpack(payload: bytes | bytearray | memoryview) -> Batch:
         about = content[ABOUT_KEY]
         check_format_version(about["format_version"])
         data = {
-            source: _decode(content, key).astype(dtype).reshape(1, *shape)
+            source: _decode(content, key, np.dtype(dtype)).reshape(1, *shape)
             for key, (source, dtype, shape) in about["arrays"].items()
         }
         return Batch(
@@ -143,9 +153,11 @@ def read_msgpack(payload: bytes | bytearray | memoryview) -> Batch:
         ) from error
 
 
-def _decode(content: Mapping[str, Any], key: str) -> Array:
+def _decode(content: Mapping[str, Any], key: str, dtype: np.dtype[Any]) -> Array:
     outer, inner = split_key(key)
     value = content[outer][inner] if inner else content[outer]
     if isinstance(value, dict):
-        return np.frombuffer(value["data"], dtype=value["type"])
-    return np.array(value)
+        return np.frombuffer(value["data"], dtype=value["type"]).astype(dtype)
+    if dtype.kind == "S":
+        return np.char.encode(np.array(value, dtype="U"), "utf-8").astype(dtype)
+    return np.array(value, dtype=dtype)  # at once: numpy makes floats of mixed large integers

@@ -1,7 +1,7 @@
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
@@ -122,11 +122,15 @@ headers = st.one_of(
     arrays_of.boolean_dtypes(),
     arrays_of.unicode_string_dtypes(endianness="=", max_len=9),
 )
+LARGE = np.array([[0, 2**63 + 1]], dtype=np.uint64)
+TEXTS = np.array([["é".encode(), b"ab", b""]])
 
 
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+@example(array=LARGE)
+@example(array=TEXTS)
 @given(array=arrays_of.arrays(headers, st.sampled_from([(1,), (1, 1), (1, 5), (1, 0)])))
 def test_scalars_and_vectors_survive(array, make_batch, same_batch):
     batch = make_batch({"a": array})
@@ -148,6 +152,11 @@ def test_several_events_do_not_fit_into_one_message(make_batch):
 def test_a_type_that_crystfel_lacks_is_refused_with_a_mend(dtype, make_batch):
     with pytest.raises(BadInputError, match="cannot carry data source 'a'"):
         serialize(make_batch({"a": np.zeros((1, 3), dtype)}))
+
+
+def test_bytes_that_are_no_text_are_refused_with_a_mend(make_batch):
+    with pytest.raises(BadInputError, match="no UTF-8 text"):
+        serialize(make_batch({"a": np.array([b"\xff\xfe"])}))
 
 
 def test_a_damaged_message_is_refused(make_batch):
