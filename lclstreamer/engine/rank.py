@@ -7,6 +7,8 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from lclstreamer.core.errors import ConfigurationError, LCLStreamError
@@ -60,6 +62,7 @@ class Rank:
             configuration.data_sources, skips_incomplete=configuration.skip_incomplete_events
         )
         self._serializing: SerializerStage | None = None
+        self._source_error: LCLStreamError | None = None
         self.report = RankReport(context.rank, context.size, run=configuration.source_identifier)
         self.error: LCLStreamError | None = None
 
@@ -171,7 +174,7 @@ class Rank:
         """Read to the end of the run, to a stop, or until nobody takes the batches."""
         events: Iterator[Event] = source.events()
         batches: Iterator[Batch] = pipeline.process(
-            self._gate.passed(events), run=source.run, rank=self._context.rank
+            self._gate.passed(self._until_error(events)), run=source.run, rank=self._context.rank
         )
         try:
             for batch in batches:
@@ -180,6 +183,17 @@ class Rank:
         finally:
             if self._context.communicator is not None:
                 self._drain(events)
+        if self._source_error is not None:
+            raise self._source_error
+
+    def _until_error(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The events; an error waits until those before it are in a batch and on their way."""
+        while True:
+            taken: list[Event] = []
+            self._source_error = attempt(partial(_take_one, events, taken))
+            if not taken:
+                return
+            yield taken[0]
 
     def _drain(self, events: Iterator[Event]) -> None:
         """Let psana come to its end with the other ranks, if this one ended before it."""
@@ -238,3 +252,7 @@ class Rank:
             report.problems.append(
                 f"{delivered.handler}: took {delivered.messages} of {report.messages} messages"
             )
+
+
+def _take_one(events: Iterator[Event], taken: list[Event]) -> None:
+    taken.extend(islice(events, 1))
