@@ -57,6 +57,10 @@ VERBS: dict[str, Verb] = {
         "airflow_provider_lclstream.certified.message_cli:message_command",
         "one HTTP message under mutual TLS: ALIAS/path",
     ),
+    "signer": Verb(
+        "airflow_provider_lclstream.signer.cli:signer_command",
+        "certificates of one's own login name: serve, request",
+    ),
     "sim": Verb(
         "airflow_provider_lclstream.sim.cli:sim_command",
         "single parts of the demo: kafka, elog, run",

@@ -75,6 +75,7 @@ class Authority:
         requested_by: str,
         accept_unproven: bool = False,
         replace: bool = False,
+        several_keys: bool = False,
     ) -> Introduction:
         """Certify a key under the name that the grant decides.
 
@@ -84,6 +85,8 @@ class Authority:
             requested_by: who is responsible, for the record.
             accept_unproven: certify a key whose possession nobody proved, as upstream does.
             replace: the name moves to this key; its certificates for other keys are revoked.
+            several_keys: the name may have several keys at once; only where the requester was
+                just proved to be the one named, as the signer does.
 
         Raises:
             PermissionDeniedError: possession is not proved, the name belongs to another key, or
@@ -107,7 +110,8 @@ class Authority:
         issue = self._entry(signed, request, grant, requested_by)
 
         with self.record.transaction() as connection:
-            replaced = self._require_free(connection, issue, replace=replace)
+            self._require_usable_key(connection, issue)
+            replaced = not several_keys and self._take_name(connection, issue, replace=replace)
             insert(connection, issue)
             if replaced:
                 self._sign_list(connection)
@@ -148,17 +152,23 @@ class Authority:
             certificate=to_base64url(signed),
         )
 
-    def _require_free(self, connection: Connection, issue: Issue, *, replace: bool) -> bool:
-        """Refuse a key that was given up and a name that another key holds, or move the name.
-
-        Returns whether something was revoked.
-        """
+    def _require_usable_key(self, connection: Connection, issue: Issue) -> None:
+        """Refuse a key that was given up, and a key of somebody else that nobody proved to hold."""
         same_key = find(connection, "key_fingerprint = ?", issue.key_fingerprint)
         if any(one.revoked_at and one.reason != SUPERSEDED for one in same_key):
             raise PermissionDeniedError(
                 "certificates of this key were revoked; it is not certified again",
                 mend="make a new key with `lclstream certified init --overwrite`",
             )
+        others = [one.principal for one in same_key if one.principal != issue.principal]
+        if others and issue.proof == "none":
+            raise PermissionDeniedError(
+                "this key is certified for somebody else, and nothing proves that you hold it",
+                mend="send a request that the key has signed: `lclstream certified request`",
+            )
+
+    def _take_name(self, connection: Connection, issue: Issue, *, replace: bool) -> bool:
+        """Refuse a name that another key holds, or move it; whether something was revoked."""
         same_name = find(connection, "principal = ? AND revoked_at IS NULL", issue.principal)
         others = [
             one
@@ -205,7 +215,8 @@ class Authority:
             names = None
         kind, role = former.kind, former.role
         grant = Grant(kind, certificate.subject, role, self.policy.lifetime(kind), names)  # type: ignore[arg-type]
-        return self.issue(request, grant, requested_by=requested_by)
+        # The name is theirs already, whatever other keys it has: that is what the former one says.
+        return self.issue(request, grant, requested_by=requested_by, several_keys=True)
 
     def introduction(self, signed: x509.Certificate) -> Introduction:
         """The introduction that carries a certificate to its holder."""
