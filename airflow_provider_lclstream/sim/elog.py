@@ -76,7 +76,10 @@ class ElogServer:
                 mend="choose another port, or 0 for any free one",
             ) from error
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="elog", kwargs={"poll_interval": 0.05}
+            target=self._server.serve_forever,
+            name="elog",
+            kwargs={"poll_interval": 0.05},
+            daemon=True,
         )
 
     @property

@@ -62,7 +62,7 @@ class FollowedTransfer:
 
     def message_files(self) -> list[Path]:
         """The messages that consumers have written so far."""
-        folders = sorted(self.folder.glob("consumer-*"))
+        folders = sorted(path for path in self.folder.glob("consumer-*") if path.is_dir())
         return [
             path for folder in folders for path in sorted(folder.iterdir())
             if path.is_file() and not path.name.startswith(".")

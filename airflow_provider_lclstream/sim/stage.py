@@ -73,6 +73,7 @@ class Stage:
         self._broker: Component | None = None
         self._elog: ElogServer | None = None
         self._airflow: AirflowInstance | None = None
+        self._undo = contextlib.ExitStack()
 
     @property
     def airflow(self) -> AirflowInstance:
@@ -114,7 +115,10 @@ class Stage:
         self._airflow = AirflowInstance(self._airflow_settings())
         self._airflow.prepare()
         self._tell("Airflow: its database is made; its four components start")
+        self._undo.callback(self._airflow.stop)
         self._airflow.start()
+        # Jobs end before the Airflow that would otherwise take notice of it.
+        self._undo.callback(self._cancel_jobs)
 
     def wait_ready(self) -> None:
         """Wait until Airflow is well and listens to run events.
@@ -136,17 +140,13 @@ class Stage:
         self.airflow.check()
 
     def close(self) -> None:
-        """Stop everything that was started, jobs first."""
-        with contextlib.suppress(LCLStreamError, OSError):
-            for job in self.store.jobs():
-                if not job.reconcile().is_final:
-                    job.cancel("the demo ends")
-        if self._airflow is not None:
-            self._airflow.stop()
-        if self._elog is not None:
-            self._elog.close()
-        if self._broker is not None:
-            self._broker.stop()
+        """Stop everything that was started, the last first; one that fails stops no other."""
+        self._undo.close()
+
+    def _cancel_jobs(self) -> None:
+        for job in self.store.jobs():
+            if not job.reconcile().is_final:
+                job.cancel("the demo ends")
 
     def _start_broker(self) -> None:
         address = self.folder / "kafka-address"
@@ -158,6 +158,7 @@ class Stage:
             environment=os.environ,
             folder=self.folder,
         )  # fmt: skip
+        self._undo.callback(self._broker.stop)
         self._broker.start()
         self.bootstrap = wait_until_written(address, self._broker, BROKER_TIMEOUT_SECONDS)
         self._tell(f"Kafka broker listens at {self.bootstrap}")
@@ -166,6 +167,7 @@ class Stage:
         book = ElogBook()
         book.register_experiment(EXPERIMENT, INSTRUMENT)
         self._elog = ElogServer(book, KafkaPublisher(self.bootstrap))
+        self._undo.callback(self._elog.close)
         self._elog.start()
         self._tell(f"Elog listens at {self._elog.url}")
 
