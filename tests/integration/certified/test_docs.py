@@ -1,0 +1,96 @@
+"""The three how-to pages about identities, followed literally, by two parties in two folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import pytest
+from identities import LOOPBACK
+
+BLOCK = re.compile(r"```bash\n# ([^\n]*)\n(.*?)```", re.DOTALL)
+WHO = "airflow_provider_lclstream.certified.who:app"
+
+
+@pytest.fixture
+def follow(repository, processes, tmp_path, wait_for, free_port, venv_bin):
+    """Run the blocks of a page, each as the party that its first line names."""
+    ports = {port: str(free_port()) for port in ("4433", "4434", "8080")}
+
+    def here(text: str) -> str:
+        text = text.replace("psik.example.org", LOOPBACK)
+        return re.sub(r"(?<=:)(4433|4434|8080)\b", lambda found: ports[found[0]], text)
+
+    def run(who: str, commands: str):
+        party, _, how = who.partition(", ")
+        words = ["bash", "-euc", here(commands)]
+        options = {
+            "cwd": tmp_path,
+            "environment": {
+                "LCLSTREAM_IDENTITY": str(tmp_path / party.replace(" ", "-")),
+                "PATH": f"{venv_bin}:{os.environ['PATH']}",
+            },
+        }
+        if how == "in the background":
+            running = processes.start(words, **options)
+            wait_for(lambda: "startup complete" in running.stderr, what=running.stderr)
+            return running
+        done = processes.run(words, **options)
+        expected = 69 if how == "refused" else 0
+        assert done.process.returncode == expected, (who, commands, done.stdout, done.stderr)
+        return done
+
+    def page(name: str):
+        text = (repository / "docs" / "how-to" / name).read_text()
+        blocks = BLOCK.findall(text)
+        assert len(blocks) == text.count("```bash"), "every block says whose it is"
+        return [run(*block) for block in blocks]
+
+    page.run = run
+    return page
+
+
+def test_a_user_meets_a_facility(follow):
+    follow.run(
+        "the facility", "lclstream certified init --org Lab --unit psik --host psik.example.org"
+    )
+    follow.run(
+        "the facility, in the background",
+        f"exec lclstream certified serve {WHO} https://psik.example.org:4433",
+    )
+    answers = follow("meet-a-facility.md")
+    written, _, who = answers[2].stdout.partition("{")
+    assert "known_servers/psik.yaml" in written
+    assert json.loads("{" + who)["principal"] == "uid:alice"
+    assert "nothing is wrong" in answers[3].stdout
+
+
+def test_a_service_is_born(follow, tmp_path):
+    answers = follow("offer-a-service.md")
+    who = answers[-1].stdout
+    assert '"principal": "uid:alice"' in who
+    renewed = [line for line in who.splitlines() if "valid until" in line]
+    assert len(renewed) == 2
+    assert any("psik" in line for line in renewed)
+
+
+def test_a_certificate_is_lost(follow):
+    follow.run(
+        "the facility", "lclstream certified init --org Lab --unit psik --host psik.example.org"
+    )
+    follow.run(
+        "the facility, in the background",
+        f"exec lclstream certified serve {WHO} https://psik.example.org:4433",
+    )
+    follow.run("you", "lclstream certified init Alice --uid alice\n"
+               "lclstream certified request -o alice.csr")  # fmt: skip
+    follow.run(
+        "the facility",
+        "lclstream certified introduce alice.csr --uid alice "
+        "--knows psik=https://psik.example.org:4433 > alice.json",
+    )
+    follow.run("you", "lclstream certified add-introduction alice.json\nlclstream message psik/who")
+    answers = follow("lose-a-certificate.md")
+    assert "revoked" in answers[0].stdout
+    assert '"principal": "uid:alice"' in answers[-1].stdout
