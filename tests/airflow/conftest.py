@@ -155,6 +155,18 @@ class Api:
 
 
 @pytest.fixture(scope="session")
+def make_api() -> type[Api]:
+    """``make_api(url, passwords)``: the same for any Airflow."""
+    return Api
+
+
+@pytest.fixture(scope="session")
+def bundles() -> list[dict[str, Any]]:
+    """Where Airflow finds this repository's DAGs and those of the tests."""
+    return BUNDLES
+
+
+@pytest.fixture(scope="session")
 def api(airflow_db: Path) -> Iterator[Api]:
     """Airflow's API server with this repository's DAGs, and no scheduler behind it."""
     import uvicorn

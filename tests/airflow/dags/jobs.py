@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from datetime import timedelta
+
 from airflow.sdk import DAG
 
 from airflow_provider_lclstream.operators.psik import PsikJobOperator
@@ -34,4 +38,32 @@ with DAG(dag_id="job_serves", schedule=None):
         },
         ready_file="ready.json",
         wait_before_deferring=5,
+    )
+
+
+class LosesItsWorker(PsikJobOperator):
+    """On its first try its process is killed while it waits, as by an out-of-memory killer."""
+
+    def wait_for(self, watch):
+        if self.try_number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().wait_for(watch)
+
+    def execute(self, context):
+        self.try_number = context["ti"].try_number
+        return super().execute(context)
+
+
+with DAG(dag_id="job_survives_its_worker", schedule=None):
+    LosesItsWorker(
+        task_id="job",
+        job_spec={"name": "outlives", "backend": "local", "script": "sleep 8\n"},
+        deferrable=False,
+        retries=1,
+        retry_delay=timedelta(seconds=1),
+    )
+
+with DAG(dag_id="job_runs_long", schedule=None):
+    PsikJobOperator(
+        task_id="job", job_spec={"name": "long", "backend": "local", "script": "exec sleep 600\n"}
     )
