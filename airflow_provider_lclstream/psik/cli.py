@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from airflow_provider_lclstream.psik.reached import TEXT, reached
 
+ELSEWHERE = {"serve": "airflow_provider_lclstream.psik_api.cli:serve_command"}
+"""Verbs that stand above this package, which therefore only knows their names."""
+
 
 def fast_main(argv: Sequence[str]) -> int:
     """Run the words after ``lclstream psik``, and return the exit code.
@@ -19,6 +22,11 @@ def fast_main(argv: Sequence[str]) -> int:
         else:
             reached(argv[1:])
         return 0
+    if argv and argv[0] in ELSEWHERE:
+        from importlib import import_module
+
+        module, _, function = ELSEWHERE[argv[0]].partition(":")
+        return getattr(import_module(module), function)(list(argv[1:]))
     from airflow_provider_lclstream.psik.commands import run_app
 
     return run_app(list(argv))

@@ -11,27 +11,43 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar, overload
 
 from airflow_provider_lclstream.psik.models import BackendConfig, PsikConfig
 from lclstreamer.core.config_file import load_model
 
 CONFIG_VARIABLE = "PSIK_CONFIG"
 CONFIG_NAME = "psik.json"
+Config = TypeVar("Config", bound=PsikConfig)
 
 
-def find_config(explicit: Path | str | None = None) -> PsikConfig:
+@overload
+def find_config(explicit: Path | str | None = None) -> PsikConfig: ...
+
+
+@overload
+def find_config(explicit: Path | str | None, kind: type[Config]) -> Config: ...
+
+
+def find_config(
+    explicit: Path | str | None = None, kind: type[PsikConfig] = PsikConfig
+) -> PsikConfig:
     """Read the configuration that applies here, or the default one.
+
+    Args:
+        explicit: the file that ``--config`` named.
+        kind: the model to read it into; a service's knows more.
 
     Raises:
         ConfigurationError: the file that was named is missing, or the one found is wrong.
     """
     named = explicit or os.environ.get(CONFIG_VARIABLE)
     if named:
-        return load_model(named, PsikConfig)
+        return load_model(named, kind)
     for path in candidates(os.environ):
         if path.is_file():
-            return load_model(path, PsikConfig)
-    return default_config(os.environ)
+            return load_model(path, kind)
+    return kind.model_validate(default_config(os.environ).model_dump())
 
 
 def candidates(environment: Mapping[str, str]) -> list[Path]:

@@ -1,0 +1,53 @@
+"""A job's results as one tar, made while it is sent: nothing is gathered in memory or on disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from airflow_provider_lclstream.psik_api.folders import opened
+
+_PIECE_BYTES = 2**18
+_BLOCK = 512
+
+
+def bundle(folder: Path) -> Iterator[bytes]:
+    """The work folder and the logs of a job, as the bytes of a tar. Symbolic links are left out."""
+    for name in ("work", "log"):
+        with opened(folder, [name]) as handle:
+            yield from _folder(handle, name)
+    yield bytes(2 * _BLOCK)
+
+
+def _folder(handle: int, path: str) -> Iterator[bytes]:
+    for name in sorted(os.listdir(handle)):
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            inner = os.open(name, flags, dir_fd=handle)
+        except OSError:
+            continue  # a link, or gone
+        try:
+            facts = os.fstat(inner)
+            if stat.S_ISDIR(facts.st_mode):
+                yield from _folder(inner, f"{path}/{name}")
+            elif stat.S_ISREG(facts.st_mode):
+                yield from _file(inner, f"{path}/{name}", facts)
+        finally:
+            os.close(inner)
+
+
+def _file(handle: int, path: str, facts: os.stat_result) -> Iterator[bytes]:
+    member = tarfile.TarInfo(path)
+    member.size, member.mtime = facts.st_size, int(facts.st_mtime)
+    member.mode = stat.S_IMODE(facts.st_mode)
+    yield member.tobuf(tarfile.PAX_FORMAT)
+    left = facts.st_size
+    while left > 0:
+        # A file that was cut meanwhile is filled up: its length has been announced.
+        piece = os.read(handle, min(_PIECE_BYTES, left)) or bytes(min(_PIECE_BYTES, left))
+        left -= len(piece)
+        yield piece
+    yield bytes(-facts.st_size % _BLOCK)

@@ -1,0 +1,178 @@
+"""What can be asked of a Psik-API, without HTTP: each call says who asks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
+from airflow_provider_lclstream.psik.models import JobSpec, JobState
+from airflow_provider_lclstream.psik.reconciler import Reconciliation, reconcile
+from airflow_provider_lclstream.psik.store import JobStore
+from airflow_provider_lclstream.psik_api.caller import Caller
+from airflow_provider_lclstream.psik_api.index import Entry, JobIndex
+from airflow_provider_lclstream.psik_api.policy import Rule, may_change, may_see, require_submit
+from airflow_provider_lclstream.psik_api.settings import ServiceConfig
+from lclstreamer.core.errors import LCLStreamError
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs a list shows.
+
+    Attributes:
+        states: only these; all where none is named.
+        backend: only those of this backend.
+        name: only those of this name.
+        before: only those older than this job.
+    """
+
+    states: frozenset[JobState] = frozenset()
+    backend: str | None = None
+    name: str | None = None
+    before: str | None = None
+
+    def keeps(self, entry: Entry) -> bool:
+        """Whether a job is shown."""
+        return (
+            (not self.states or entry.last.state in self.states)
+            and self.backend in {None, entry.backend}
+            and self.name in {None, entry.name}
+        )
+
+
+class JobService:
+    """Jobs of many people in one store, each behind the policy."""
+
+    def __init__(self, config: ServiceConfig, store: JobStore) -> None:
+        self.config, self.store = config, store
+        self.index = JobIndex(store)
+
+    def rule(self, caller: Caller) -> Rule:
+        """What a caller may do."""
+        return self.config.policy.rule_of(caller.names)
+
+    def create(
+        self,
+        caller: Caller,
+        spec: JobSpec,
+        *,
+        submit: bool,
+        idempotency_key: str | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> tuple[Job, bool]:
+        """Make a job, and submit it; says whether it is a new one.
+
+        A job that its backend refuses is ``failed`` with the reason; that is no error here.
+
+        Raises:
+            PermissionDeniedError: the caller may not submit it.
+            BadInputError: the backend could never run it.
+        """
+        rule = self.rule(caller)
+        require_submit(
+            rule, spec, self.index.unfinished(caller.owner) if rule.max_unfinished else 0
+        )
+        key = None if idempotency_key is None else f"{caller.owner}\n{idempotency_key}"
+        job = self.store.create(
+            self._in_our_environment(spec), idempotency_key=key, files=files, owner=caller.owner
+        )
+        is_new = len(job.history()) == 1
+        if submit:
+            _submit(job)
+        return job, is_new
+
+    def see(self, caller: Caller, jobid: str) -> Job:
+        """A job that the caller may know of.
+
+        Raises:
+            JobNotFoundError: there is none, or it is somebody else's: nobody can tell which.
+        """
+        job = self.store.get(jobid)
+        if not may_see(self.rule(caller), caller.owner, job.about.get("owner")):
+            raise _hidden(jobid)
+        return job
+
+    def change(self, caller: Caller, jobid: str) -> Job:
+        """A job that the caller may start, cancel or write into."""
+        job = self.see(caller, jobid)
+        if not may_change(self.rule(caller), caller.owner, job.about.get("owner")):
+            raise _hidden(jobid)
+        return job
+
+    def start(self, caller: Caller, jobid: str) -> Job:
+        """Queue a new job's first attempt, or another one of a job that has ended."""
+        job = self.change(caller, jobid)
+        require_submit(self.rule(caller), job.spec, self.index.unfinished(caller.owner))
+        _start(job)
+        return job
+
+    def cancel(self, caller: Caller, jobid: str) -> Job:
+        """End a job."""
+        job = self.change(caller, jobid)
+        job.cancel(f"canceled by {caller.names[-1]}")
+        return job
+
+    def list(self, caller: Caller, chosen: JobFilter, *, skip: int, limit: int) -> list[Entry]:
+        """The jobs that the caller may know of, the newest first."""
+        rule = self.rule(caller)
+        seen = (
+            entry
+            for entry in self._older(self.index.entries(), chosen.before)
+            if may_see(rule, caller.owner, entry.owner) and chosen.keeps(entry)
+        )
+        return list(itertools.islice(seen, skip, skip + limit))
+
+    def backends(self, caller: Caller) -> dict[str, dict[str, Any]]:
+        """The backends that the caller may submit to, and whether their settings are sound."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, config in self.store.backends.items():
+            try:
+                require_submit(self.rule(caller), JobSpec(script=":", backend=name), -1)
+            except LCLStreamError:
+                continue
+            found[name] = {"type": config.type, "queue_name": config.queue_name, "problem": None}
+            try:
+                self.store.backend(name)
+            except LCLStreamError as error:
+                found[name]["problem"] = error.problem
+        return found
+
+    def reconcile(self) -> Reconciliation:
+        """Make sure of every unfinished job."""
+        return reconcile([self.store.get(e.jobid) for e in list(self.index.pending())])
+
+    def _in_our_environment(self, spec: JobSpec) -> JobSpec:
+        # The service's own environment is nobody's business; a remote caller's is not here.
+        environment = {**self.config.environment, **spec.environment}
+        return spec.model_copy(update={"inherit_environment": False, "environment": environment})
+
+    @staticmethod
+    def _older(entries: Iterable[Entry], before: str | None) -> Iterator[Entry]:
+        found = iter(entries)
+        if before is not None:
+            found = itertools.dropwhile(lambda entry: entry.jobid != before, found)
+            next(found, None)
+        return found
+
+
+def _submit(job: Job) -> None:
+    try:
+        job.submit()
+    except LCLStreamError:
+        if not job.state().is_final:
+            raise
+
+
+def _start(job: Job) -> None:
+    try:
+        job.start()
+    except LCLStreamError:
+        if not job.state().is_final or job.last().jobndx == 0:
+            raise
+
+
+def _hidden(jobid: str) -> JobNotFoundError:
+    return JobNotFoundError(f"there is no job {jobid!r}", mend="list your jobs")

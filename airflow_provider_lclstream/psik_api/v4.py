@@ -1,0 +1,254 @@
+"""/v4: our own dialect: idempotent submission, long-poll, logs in pieces, results in one file."""
+
+# ruff: noqa: TID253  (a leaf: only a service that starts imports it)
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, UploadFile
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from airflow_provider_lclstream.psik.job import Job
+from airflow_provider_lclstream.psik.models import JobSpec, JobState
+from airflow_provider_lclstream.psik.states import Transition
+from airflow_provider_lclstream.psik.summary import row_facts, summarize
+from airflow_provider_lclstream.psik_api.bundle import bundle
+from airflow_provider_lclstream.psik_api.http import Known, Service, file_answer, upload
+from airflow_provider_lclstream.psik_api.service import JobFilter
+from airflow_provider_lclstream.psik_api.waiting import StateWatch, log_size
+
+MAX_PIECE_BYTES = 2**24
+FOLLOW_SECONDS = 0.1
+Wait = Annotated[float, Query(ge=0, le=600, description="longest wait for more rows, in seconds")]
+
+
+class RowReply(BaseModel):
+    """One row of a history."""
+
+    time: float = Field(description="when, in seconds since 1970")
+    jobndx: int = Field(description="the attempt; 0 before the first")
+    state: JobState
+    info: str = Field(description="the reason, exit code or native id")
+
+
+class JobReply(BaseModel):
+    """A job."""
+
+    jobid: str
+    name: str
+    state: JobState
+    jobndx: int = Field(description="the present attempt")
+    info: str
+    remark: str = Field(description="what its backend says of it, e.g. why it waits")
+    updated: float = Field(description="when it got there, in seconds since 1970")
+    backend: str
+    owner: str | None
+    rows: int = Field(description="how many rows its history has; pass it as `after`")
+    history: list[RowReply] = Field(description="its rows, from `after` on")
+    result: dict[str, Any] | None = Field(description="how the present attempt's script ended")
+    logs: list[str]
+
+
+class LineReply(BaseModel):
+    """A job in a list."""
+
+    jobid: str
+    name: str
+    state: JobState
+    jobndx: int
+    info: str
+    updated: float
+    backend: str
+    owner: str | None
+
+
+class ListReply(BaseModel):
+    """One page of a list."""
+
+    jobs: list[LineReply]
+    next: str | None = Field(description="pass it as `before` for the next page")
+
+
+def describe(job: Job, after: int = 0) -> dict[str, Any]:
+    """A job as `JobReply` has it."""
+    history = job.history()
+    return {
+        **summarize(job),
+        "owner": job.about.get("owner"),
+        "rows": len(history),
+        "history": [row_facts(row) for row in history[after:]],
+        "result": job.result(),
+        "logs": job.log_names(),
+    }
+
+
+def make_router(watch: StateWatch) -> APIRouter:
+    """The routes of /v4."""
+    router = APIRouter(prefix="/v4", tags=["v4"])
+    _add_jobs(router)
+    _add_job(router, watch)
+    _add_logs(router)
+    _add_files(router)
+    return router
+
+
+def _add_jobs(router: APIRouter) -> None:
+    @router.get("/backends")
+    def backends(service: Service, caller: Known) -> dict[str, Any]:
+        """List the backends the caller may use."""
+        return service.backends(caller)
+
+    @router.post("/jobs", status_code=201, response_model=JobReply)
+    def create(
+        service: Service,
+        caller: Known,
+        spec: JobSpec,
+        *,
+        submit: bool = True,
+        idempotency_key: Annotated[str | None, Header(max_length=500)] = None,
+    ) -> Response:
+        """Make a job and submit it. The same Idempotency-Key gives the same job (200, not 201)."""
+        job, is_new = service.create(caller, spec, submit=submit, idempotency_key=idempotency_key)
+        return JSONResponse(describe(job), 201 if is_new else 200)
+
+    @router.get("/jobs", response_model=ListReply)
+    def jobs(
+        service: Service,
+        caller: Known,
+        state: Annotated[list[JobState] | None, Query()] = None,
+        backend: str | None = None,
+        name: str | None = None,
+        before: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    ) -> Response:
+        """List the jobs that the caller may see, the newest first."""
+        chosen = JobFilter(frozenset(state or ()), backend, name, before)
+        found = service.list(caller, chosen, skip=0, limit=limit + 1)
+        page = [_line(e.jobid, e.name, e.backend, e.owner, e.last) for e in found[:limit]]
+        following = page[-1]["jobid"] if len(found) > limit else None
+        return JSONResponse({"jobs": page, "next": following})
+
+
+def _add_job(router: APIRouter, watch: StateWatch) -> None:
+    @router.get("/jobs/{jobid}", response_model=JobReply)
+    async def job(
+        service: Service,
+        caller: Known,
+        jobid: str,
+        after: Annotated[int, Query(ge=0, le=10**9)] = 0,
+        wait: Wait = 0,
+    ) -> Response:
+        """Give a job; with `after` and `wait`, as soon as its history is longer than `after`."""
+        found = await run_in_threadpool(service.see, caller, jobid)
+        log = found.folder / "status.csv"
+        size = log_size(log)
+        if wait and len(await run_in_threadpool(found.history)) <= after:
+            await watch.wait(log, size, min(wait, service.config.longest_wait_seconds))
+        return JSONResponse(await run_in_threadpool(describe, found, after))
+
+    @router.post("/jobs/{jobid}/start", response_model=JobReply)
+    def start(service: Service, caller: Known, jobid: str) -> Response:
+        """Queue a job, or another attempt of one that has ended."""
+        return JSONResponse(describe(service.start(caller, jobid)))
+
+    @router.delete("/jobs/{jobid}", response_model=JobReply)
+    def cancel(service: Service, caller: Known, jobid: str) -> Response:
+        """End a job; it is `canceled` once nothing of it runs."""
+        return JSONResponse(describe(service.cancel(caller, jobid)))
+
+    @router.get("/jobs/{jobid}/spec", response_model=JobSpec)
+    def spec(service: Service, caller: Known, jobid: str) -> Response:
+        """Give a job's specification, without its secret."""
+        document = service.see(caller, jobid).spec.model_dump(mode="json", exclude={"cb_secret"})
+        return JSONResponse(document)
+
+
+def _add_logs(router: APIRouter) -> None:
+    @router.get("/jobs/{jobid}/logs")
+    def logs(service: Service, caller: Known, jobid: str) -> dict[str, int]:
+        """List a job's logs and their lengths in bytes."""
+        job = service.see(caller, jobid)
+        return {name: (job.folder / "log" / name).stat().st_size for name in job.log_names()}
+
+    @router.get("/jobs/{jobid}/logs/{name}", response_class=Response)
+    def log(
+        service: Service,
+        caller: Known,
+        jobid: str,
+        name: str,
+        offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
+        tail: Annotated[int | None, Query(ge=0, le=MAX_PIECE_BYTES)] = None,
+        *,
+        follow: bool = False,
+    ) -> Response:
+        """Give a log from a byte on, or its end; with `follow` go on until the job has ended."""
+        job = service.see(caller, jobid)
+        if tail is not None:
+            size = len(job.read_log(name, 0, 0)) or (job.folder / "log" / name).stat().st_size
+            offset = max(0, size - tail)
+        if follow:
+            return StreamingResponse(_follow(job, name, offset), media_type="text/plain")
+        piece = job.read_log(name, offset, MAX_PIECE_BYTES)
+        headers = {"x-next-offset": str(offset + len(piece))}
+        return Response(piece, headers=headers, media_type="application/octet-stream")
+
+
+def _add_files(router: APIRouter) -> None:
+    @router.get("/jobs/{jobid}/files", response_model=dict[str, Any])
+    def files(service: Service, caller: Known, jobid: str) -> Response:
+        """List the files of a job."""
+        return file_answer(service.see(caller, jobid), "", None)
+
+    @router.post("/jobs/{jobid}/files")
+    def put_files(
+        service: Service, caller: Known, jobid: str, files: list[UploadFile]
+    ) -> list[str]:
+        """Write files into a job's work folder; gives their paths."""
+        return upload(service, service.change(caller, jobid), files)
+
+    @router.get("/jobs/{jobid}/files/{path:path}", response_class=Response)
+    def read_file(
+        service: Service, caller: Known, jobid: str, path: str, request: Request
+    ) -> Response:
+        """Read a file of a job, or a range of it."""
+        return file_answer(service.see(caller, jobid), path, request.headers.get("range"))
+
+    @router.get("/jobs/{jobid}/results.tar", response_class=Response)
+    def results(service: Service, caller: Known, jobid: str) -> Response:
+        """Give the work folder and the logs as one tar."""
+        job = service.see(caller, jobid)
+        headers = {"content-disposition": f'attachment; filename="{job.jobid}.tar"'}
+        return StreamingResponse(
+            bundle(job.folder), headers=headers, media_type="application/x-tar"
+        )
+
+
+def _line(
+    jobid: str, name: str, backend: str, owner: str | None, last: Transition
+) -> dict[str, Any]:
+    facts = row_facts(last)
+    return {
+        "jobid": jobid,
+        "name": name,
+        "state": facts["state"],
+        "jobndx": facts["jobndx"],
+        "info": facts["info"],
+        "updated": facts["time"],
+        "backend": backend,
+        "owner": owner,
+    }
+
+
+async def _follow(job: Job, name: str, offset: int) -> AsyncIterator[bytes]:
+    while True:
+        is_over = await run_in_threadpool(lambda: job.pending_attempt() is None)
+        while piece := await run_in_threadpool(job.read_log, name, offset, 2**18):
+            offset += len(piece)
+            yield piece
+        if is_over:
+            return
+        await asyncio.sleep(FOLLOW_SECONDS)
