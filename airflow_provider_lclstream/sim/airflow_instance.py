@@ -11,10 +11,12 @@ import json
 import os
 import secrets
 import socket
+import sqlite3
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from lclstreamer.core.errors import MissingDependencyError, UnavailableError
 MIGRATION_TIMEOUT_SECONDS = 180.0
 HEALTH_POLL_SECONDS = 0.3
 STOP_TIMEOUT_SECONDS = 3.0
+LOCK_TIMEOUT_SECONDS = 60
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -137,6 +140,12 @@ class AirflowInstance:
                 raise migration.failure("of Airflow's database failed")
         finally:
             migration.stop()
+        self._let_readers_and_writers_share()
+
+    def _let_readers_and_writers_share(self) -> None:
+        """SQLite's write-ahead log: readers do not block the writer. The file remembers it."""
+        with closing(sqlite3.connect(self.settings.home / "airflow.db")) as database:
+            database.execute("PRAGMA journal_mode=WAL")
 
     def start(self) -> None:
         """Start the four components."""
@@ -233,7 +242,7 @@ class AirflowInstance:
             ("core", "simple_auth_manager_passwords_file"): str(home / "passwords.json"),
             ("core", "execution_api_server_url"): f"{self.settings.url}/execution/",
             ("core", "fernet_key"): base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            ("database", "sql_alchemy_conn"): f"sqlite:///{home / 'airflow.db'}",
+            ("database", "sql_alchemy_conn"): _database_url(home),
             ("logging", "base_log_folder"): str(home / "logs"),
             ("api", "host"): "127.0.0.1",
             ("api", "port"): str(port),
@@ -255,6 +264,11 @@ class AirflowInstance:
         return (
             "\n".join(f"[{name}]\n" + "\n".join(lines) for name, lines in sections.items()) + "\n"
         )
+
+
+def _database_url(home: Path) -> str:
+    # On a busy machine a writer may have to wait longer for the lock than SQLite's five seconds.
+    return f"sqlite:///{home / 'airflow.db'}?timeout={LOCK_TIMEOUT_SECONDS}"
 
 
 def _write_private(path: Path, text: str) -> None:

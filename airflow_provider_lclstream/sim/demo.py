@@ -37,7 +37,7 @@ from lclstreamer.core.units import format_bytes
 EXTRA_RUNS_SECONDS = 3.0
 """How long to look for transfers that nobody asked for."""
 FIRST_DAG_RUN_SECONDS = 60.0
-BULK = ("runs", "messages", "jobs", "airflow")
+BULK = ("messages", "jobs", "airflow")
 """Folders that are removed after a demo that went well."""
 
 
@@ -89,10 +89,16 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
         finally:
             story.tell("stopping everything")
             stage.close()
+            if not settings.keep:
+                _remove(folder, "runs")
     if not settings.keep:
-        for name in BULK:
-            shutil.rmtree(folder / name, ignore_errors=True)
+        _remove(folder, *BULK)
     return result
+
+
+def _remove(folder: Path, *names: str) -> None:
+    for name in names:
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 async def _perform(settings: DemoSettings, stage: Stage, story: _Story) -> dict[str, Any]:

@@ -37,10 +37,12 @@ class RunView:
         for image in images:
             found = count_peaks(image)
             self.peaks.append(found)
-            total = np.zeros(image.shape) if self.total is None else self.total
-            powder = np.zeros(image.shape) if self.powder is None else self.powder
-            self.total = total + image
-            self.powder = np.maximum(powder, image) if found >= HIT_LEVEL else powder
+            if self.powder is None or self.total is None:
+                self.powder, self.total = np.zeros(image.shape), np.zeros(image.shape)
+            powder, total = self.powder, self.total
+            np.add(total, image, out=total)
+            if found >= HIT_LEVEL:
+                np.maximum(powder, image, out=powder)
 
     @property
     def hits(self) -> int:
@@ -49,17 +51,19 @@ class RunView:
 
 
 def count_peaks(image: NDArray[np.generic]) -> int:
-    """Pixels that are above `PEAK_LEVEL` and brighter than their eight neighbours."""
+    """Pixels that are above `PEAK_LEVEL` and brighter than their eight neighbours.
+
+    Pixels at the detector's edge, which have fewer neighbours, are left out.
+    """
     import numpy as np
 
-    padded = np.pad(image.astype(np.int64), 1)
-    rows, columns = np.nonzero(padded > PEAK_LEVEL)
+    rows, columns = np.nonzero(image[1:-1, 1:-1] > PEAK_LEVEL)
+    rows, columns = rows + 1, columns + 1
     is_peak = np.ones(len(rows), dtype=bool)
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             if down or right:
-                neighbours = padded[rows + down, columns + right]
-                is_peak &= padded[rows, columns] > neighbours
+                is_peak &= image[rows, columns] > image[rows + down, columns + right]
     return int(is_peak.sum())
 
 

@@ -34,6 +34,14 @@ def walk(*stimuli: Stimulus) -> Transfer:
     return transfer
 
 
+def taken(transfer: Transfer, stimulus: Stimulus) -> Transfer | None:
+    """The step, or None where it is refused."""
+    try:
+        return step(transfer, stimulus)
+    except InvalidTransition:
+        return None
+
+
 READY = (S.BUFFER_SUBMITTED, S.BUFFER_READY)
 STREAMING = (*READY, S.STREAMER_SUBMITTED, S.STREAMER_ACTIVE)
 
@@ -46,11 +54,10 @@ def test_every_combination_has_a_rule():
 def test_every_stimulus_is_taken_or_refused_with_the_story(stimulus):
     role = stimulus.partition("_")[0]
     for transfer in EVERY:
-        try:
-            there = step(transfer, stimulus)
-        except InvalidTransition as refusal:
-            assert str(stimulus) in refusal.problem
-            assert f"buffer={transfer.buffer}" in refusal.problem
+        there = taken(transfer, stimulus)
+        if there is None:
+            with pytest.raises(InvalidTransition, match=f"{stimulus} cannot come while buffer="):
+                step(transfer, stimulus)
             continue
         # A stimulus moves its own role alone, and taking it twice is taking it once.
         for other in {"buffer", "streamer", "owner"} - {role}:
@@ -63,12 +70,8 @@ def test_final_states_stay(stimulus):
     for transfer in EVERY:
         if not transfer.state.is_final:
             continue
-        try:
-            there = step(transfer, stimulus)
-        except InvalidTransition:
-            assert stimulus in STARTS
-        else:
-            assert there.state is transfer.state
+        there = taken(transfer, stimulus)
+        assert stimulus in STARTS if there is None else there.state is transfer.state
 
 
 def test_every_row_of_both_tables_is_used():
