@@ -134,7 +134,7 @@ def _stream(rank: Rank, context: RankContext, folder: Path | None, *, as_json: b
     error = rank.error
     if folder is not None:
         error = attempt(lambda: report.write(folder)) or error
-    if error is None or not as_json:
+    if error is None or (report.events_read and not as_json):
         _tell(report, error, as_json=as_json)
     if error is None:
         context.leave()

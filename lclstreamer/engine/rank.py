@@ -98,13 +98,13 @@ class Rank:
         }
 
     def _run(self) -> None:
+        pipeline = self._make("pipeline", self._configuration.processing_pipeline)
+        serializer = self._make("serializer", self._configuration.data_serializer)
         source = self._make_source()
         self.report.run = source.run
         if not source.produces_events:
             self._serve(source)
             return
-        pipeline = self._make("pipeline", self._configuration.processing_pipeline)
-        serializer = self._make("serializer", self._configuration.data_serializer)
         deliveries = self._open_handlers()
         self._serializing = serializing = SerializerStage(serializer, deliveries)
         serializing.start()

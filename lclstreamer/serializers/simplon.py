@@ -7,6 +7,8 @@ from typing import NoReturn
 from lclstreamer.core.errors import ConfigurationError
 from lclstreamer.parameters.serializers import SimplonBinarySerializerParameters
 
+NOT_YET = "SimplonBinarySerializer is not part of this version yet"
+
 
 class SimplonBinarySerializer:
     """Refuses to start, with the serializers that can be used instead."""
@@ -15,10 +17,15 @@ class SimplonBinarySerializer:
         del parameters
         _refuse()
 
+    @staticmethod
+    def why_unavailable() -> str:
+        """Always."""
+        return NOT_YET
+
 
 def _refuse() -> NoReturn:
     raise ConfigurationError(
-        "SimplonBinarySerializer is not part of this version yet",
+        NOT_YET,
         mend="use Hdf5Serializer, NumpyBinarySerializer or MsgpackBinarySerializer for now",
         where="data_serializer",
     )
