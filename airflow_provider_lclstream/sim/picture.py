@@ -23,26 +23,23 @@ INK, PAPER, QUIET, ACCENT = "#e8e6e3", "#101418", "#7a828c", "#ffb454"
 class RunView:
     """What is accumulated over the shots of a run, one message after the other."""
 
-    powder: NDArray[np.float64] | None = None
-    """The brightest value that each pixel had in any hit."""
-    total: NDArray[np.float64] | None = None
-    """The sum over all shots."""
+    sums: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """``powder``: the brightest value that each pixel had in any hit; ``all``: the sum."""
     peaks: list[int] = field(default_factory=list)
     """Bragg peaks of each shot."""
 
-    def add(self, images: NDArray[np.generic]) -> None:
+    def add(self, images: NDArray[Any]) -> None:
         """Take the images of one message, shape (shots, rows, columns)."""
         import numpy as np
 
         for image in images:
             found = count_peaks(image)
             self.peaks.append(found)
-            if self.powder is None or self.total is None:
-                self.powder, self.total = np.zeros(image.shape), np.zeros(image.shape)
-            powder, total = self.powder, self.total
-            np.add(total, image, out=total)
+            if not self.sums:
+                self.sums = {"all": np.zeros(image.shape), "powder": np.zeros(image.shape)}
+            self.sums["all"] += image
             if found >= HIT_LEVEL:
-                np.maximum(powder, image, out=powder)
+                self.sums["powder"] = np.maximum(self.sums["powder"], image)
 
     @property
     def hits(self) -> int:
@@ -50,7 +47,7 @@ class RunView:
         return sum(found >= HIT_LEVEL for found in self.peaks)
 
 
-def count_peaks(image: NDArray[np.generic]) -> int:
+def count_peaks(image: NDArray[Any]) -> int:
     """Pixels that are above `PEAK_LEVEL` and brighter than their eight neighbours.
 
     Pixels at the detector's edge, which have fewer neighbours, are left out.
@@ -99,9 +96,7 @@ def _draw_powder(part: Any, view: RunView) -> None:
 
     axes = part.subplots()
     has_hits = view.hits > 0
-    picture = view.powder if has_hits else view.total
-    if picture is None:
-        picture = np.zeros((2, 2))
+    picture = view.sums.get("powder" if has_hits else "all", np.zeros((2, 2)))
     for axis in (0, 1):  # a peak of a few pixels would hardly be seen
         picture = np.maximum(picture, np.roll(picture, 1, axis))
     limit = float(np.percentile(picture, 99.9)) or 1.0
