@@ -37,6 +37,9 @@ LAUNCHER_VARIABLES = (
 )
 """Rank, size and, where it matters, a variable that must be there too; in order of precedence."""
 
+_WATCHER_VARIABLES = ("HYDI_CONTROL_FD", "PMI_FD", "PMI_PORT")
+"""Told to its ranks by a launcher that ends them all when one dies of a signal."""
+
 _LAUNCHER_PREFIXES = ("PMI_", "PMIX_", "HYDI_", "OMPI_", "MV2_COMM_WORLD_", "MPI_LOCAL")
 
 
@@ -145,7 +148,8 @@ def guard_rank(context: RankContext) -> int | None:
         In the child, which does the rank's work: None. In the parent, after the child has ended:
         its exit code, 128 + signal where a signal ended it. Without need, None and no child.
     """
-    if context.communicator is not None or context.size == 1 or context.found_by != "PMI_RANK":
+    is_watched = any(name in os.environ for name in _WATCHER_VARIABLES)
+    if context.communicator is not None or context.size == 1 or not is_watched:
         return None
     child = os.fork()
     if child == 0:

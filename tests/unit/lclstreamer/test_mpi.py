@@ -81,14 +81,17 @@ def test_leaving_the_launcher_forgets_its_variables(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "context",
+    ("context", "variable"),
     [
-        RankContext(),
-        RankContext(0, 2, "SLURM_PROCID"),
-        RankContext(0, 2, "PMI_RANK", communicator="a communicator"),
+        (RankContext(), "PMI_FD"),
+        (RankContext(0, 2, "PMI_RANK", communicator="a communicator"), "PMI_FD"),
+        (RankContext(0, 2, "SLURM_PROCID"), "SLURM_JOB_ID"),
     ],
 )
-def test_no_guard_where_none_is_needed(context):
+def test_no_guard_where_none_is_needed(context, variable, monkeypatch):
+    for name in ("HYDI_CONTROL_FD", "PMI_FD", "PMI_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "3")
     assert guard_rank(context) is None
 
 
@@ -108,6 +111,7 @@ def guarded(work: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "PMI_FD": "9"},
     )
 
 
