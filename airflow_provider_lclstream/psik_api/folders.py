@@ -23,13 +23,13 @@ MAX_ENTRIES = 10_000
 """How many files a listing shows at most."""
 
 
-def parts_of(path: str) -> list[str]:
-    """The parts of a relative path, also one that was percent-encoded as a whole.
+def parts_of(path: str, *, is_encoded: bool = False) -> list[str]:
+    """The parts of a relative path; one in a form's file name may be percent-encoded as a whole.
 
     Raises:
         BadInputError: it is absolute, or has empty, ``.`` or ``..`` parts.
     """
-    decoded = unquote(path)
+    decoded = unquote(path) if is_encoded else path
     parts = decoded.split("/")
     if not decoded or "\0" in decoded or any(part in {"", ".", ".."} for part in parts):
         raise BadInputError(

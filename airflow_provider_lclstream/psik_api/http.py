@@ -98,7 +98,7 @@ def _too_long(limit: int) -> Response:
 
 def upload(service: JobService, job: Job, files: list[UploadFile]) -> list[str]:
     """Write uploaded files into a job's work folder; gives their paths."""
-    named = [(parts_of(file.filename or ""), file) for file in files]
+    named = [(parts_of(file.filename or "", is_encoded=True), file) for file in files]
     for parts, file in named:
         pieces = iter(lambda source=file.file: source.read(UPLOAD_PIECE_BYTES), b"")
         store_file(job.folder / "work", parts, pieces, service.config.max_upload)
