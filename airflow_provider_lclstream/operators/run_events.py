@@ -28,7 +28,8 @@ class SweepRunsOperator(BaseOperator):
 
     Which experiments: the connection's extra ``experiments`` (a list), and those that are active
     at its ``instruments`` (a list of names). Its login and password, or its extra ``token``, are
-    sent to the Elog. Without the connection the task is skipped.
+    sent to the Elog. Without the connection, or without rules, the task is
+    skipped.
 
     Args:
         elog_conn_id: the Airflow connection (HTTP) to the Elog.
@@ -56,6 +57,9 @@ class SweepRunsOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002  (Airflow's signature)
         """Ask the Elog, dispatch what it names; return how often each outcome came."""
+        if not self.rules_file:
+            message = "no rules: set the option [lclstream] run_event_rules_file"
+            raise AirflowSkipException(message)
         try:
             elog = BaseHook.get_connection(self.elog_conn_id)
         except AirflowNotFoundException as error:
