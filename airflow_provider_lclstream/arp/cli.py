@@ -14,10 +14,8 @@ from airflow_provider_lclstream.arp.airflow_client import (
     load_credentials,
 )
 from airflow_provider_lclstream.arp.rules import RULES_FILE_VARIABLE, load_rules
-from lclstreamer.core.errors import UsageError
+from airflow_provider_lclstream.transfer.cli import run_app
 from lclstreamer.core.output import note, print_json
-
-TYPER_USAGE_CODE = 2
 
 app = typer.Typer(
     name="arp",
@@ -31,16 +29,6 @@ app = typer.Typer(
 def arp_command(argv: list[str]) -> int:
     """Run ``lclstream arp`` with these words."""
     return run_app(app, argv, "lclstream arp")
-
-
-def run_app(tool: typer.Typer, argv: list[str], name: str) -> int:
-    """Run a command line and return its exit code; expected errors pass to the caller."""
-    try:
-        tool(args=argv, prog_name=name)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-        return UsageError.exit_code if code == TYPER_USAGE_CODE else code
-    return 0
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from airflow_provider_lclstream.arp.cli import run_app
+from airflow_provider_lclstream.transfer.cli import run_app
 from lclstreamer.core.output import note, print_json
 from lclstreamer.core.units import format_bytes
 

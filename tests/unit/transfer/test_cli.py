@@ -1,0 +1,43 @@
+"""`lclstream transfer` shows what would happen and starts nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from airflow_provider_lclstream.transfer.cli import transfer_command
+from lclstreamer.core.errors import ConfigurationError
+
+
+def test_the_plan_of_a_request_is_shown(request_document, tmp_path, capsys):
+    path = tmp_path / "request.yaml"
+    path.write_text(yaml.safe_dump(request_document))
+    assert transfer_command(["plan", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "nng-stream run" in shown
+    assert "lclstreamer run" in shown
+    assert transfer_command(["plan", str(path), "--json"]) == 0
+    jobs = json.loads(capsys.readouterr().out)
+    assert jobs["streamer"]["resources"]["process_count"] == 4
+
+
+def test_mistakes_in_a_request_are_located(request_document, tmp_path):
+    path = tmp_path / "request.yaml"
+    path.write_text(yaml.safe_dump({**request_document, "rank": 3}))
+    with pytest.raises(ConfigurationError) as caught:
+        transfer_command(["plan", str(path)])
+    assert "did you mean 'ranks'?" in caught.value.render()
+
+
+def test_schema_and_states_are_printed(capsys):
+    assert transfer_command(["schema"]) == 0
+    assert "run_number" in json.loads(capsys.readouterr().out)["properties"]
+    assert transfer_command(["states"]) == 0
+    assert capsys.readouterr().out.startswith("stateDiagram-v2")
+
+
+def test_a_wrong_word_is_a_usage_error(capsys):
+    assert transfer_command(["plann"]) == 64
+    assert "plann" in capsys.readouterr().err
