@@ -26,12 +26,12 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "hooks": _modules("hooks.psik"),
+        "hooks": _modules("hooks.psik", "hooks.certified"),
         "operators": _modules("operators.psik", "operators.transfer", "operators.run_events"),
         "triggers": _modules("triggers.psik", "triggers.run_event"),
         "extra-links": [f"{PACKAGE}.links.PsikJobLink"],
         "plugins": [{"name": "lclstream", "plugin-class": f"{PACKAGE}.plugin.LCLStreamPlugin"}],
-        "connection-types": [_psik_connection()],
+        "connection-types": [_psik_connection(), _certified_connection()],
         "config": {
             "lclstream": {
                 "description": "Options of the LCLStream provider.",
@@ -71,6 +71,49 @@ def _psik_connection() -> dict[str, Any]:
             "prefix": {
                 "label": "Job folder",
                 "description": "Folder that holds one folder per job, instead of the site file's.",
+                "schema": text,
+            },
+        },
+    }
+
+
+def _certified_connection() -> dict[str, Any]:
+    text = {"type": ["string", "null"]}
+    secret = {"type": ["string", "null"], "format": "password"}
+    return {
+        "connection-type": "certified",
+        "hook-class-name": f"{PACKAGE}.hooks.certified.CertifiedHook",
+        "hook-name": "Service under mutual TLS (certified)",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "login", "password"],
+            "relabeling": {"host": "Service (alias or host)"},
+            "placeholders": {"host": "psik"},
+        },
+        "conn-fields": {
+            "identity": {
+                "label": "Identity folder",
+                "description": "Folder made by `lclstream certified init`; empty: the one of this "
+                "environment.",
+                "schema": text,
+            },
+            "certificate": {
+                "label": "Certificate (PEM)",
+                "description": "Instead of a folder, with the key and the authorities.",
+                "schema": text,
+            },
+            "private_key": {
+                "label": "Private key (PEM)",
+                "description": "Stays in memory.",
+                "schema": secret,
+            },
+            "passphrase": {
+                "label": "Passphrase",
+                "description": "Of the private key, where it is encrypted.",
+                "schema": secret,
+            },
+            "authorities": {
+                "label": "Authorities (PEM)",
+                "description": "Whose certificates a service may show.",
                 "schema": text,
             },
         },

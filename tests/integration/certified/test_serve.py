@@ -109,7 +109,7 @@ def test_message_speaks_like_curl(world, processes, tmp_path, wait_for):
 
 def test_the_access_log_names_path_status_duration_peer_and_serial(world, processes, wait_for):
     server, client, running = world
-    message(processes, client, "psik/who?token=secret")
+    message(processes, client, "psik/who?token=abc123hidden")
     message(processes, client, "psik/crash", code=22)
     first, second = wait_for(lambda: len(access_lines(running)) == 2 and access_lines(running))
     [issue] = Authority(server).record.issues(principal="uid:alice")
@@ -118,7 +118,7 @@ def test_the_access_log_names_path_status_duration_peer_and_serial(world, proces
     assert 0 < first["process_time"] < 5
     assert first["remote_user"]["userId"] == "alice"
     assert second["statusCode"] == 500
-    assert "secret" not in running.stdout + running.stderr
+    assert "abc123hidden" not in running.stdout + running.stderr
 
 
 def test_a_client_without_accept_or_user_agent_is_served(world):
