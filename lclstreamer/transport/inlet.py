@@ -72,6 +72,7 @@ class Inlet:
         self._told_messages = 0
         self._told_bytes = 0
         self._told_at = 0.0
+        self._owes = False  # whether this thread has acknowledgements to send before it waits
         self._is_draining = False
         self._is_aborted = False
         self._is_leaving = False
@@ -170,7 +171,7 @@ class Inlet:
                 self._broken_off("was cut off from this side", end="drained")
                 self._discard()
                 return
-            owes = self._told_messages != self._done_messages and self._options.on_arrival
+            owes = self._owes
             count = wire.receive_into(view, fill=assembler.fill, wait=not owes)
             del view  # a slab is used again only when nobody looks at it
             if count > 0:
@@ -181,6 +182,7 @@ class Inlet:
                 return
             elif owes:
                 self.flush()
+                self._owes = False
             elif self._is_draining:
                 self._broken_off("had not ended when the buffer was drained", end="drained")
                 return
@@ -193,8 +195,9 @@ class Inlet:
             self.record.count(item.messages, payload_bytes)
             messages = item.messages
             self._queue.put(item)
-            if self._options.on_arrival:
+            if self._options.on_arrival and self.record.confirms:
                 self.acknowledge(messages, payload_bytes)
+                self._owes = self._told_messages != self._done_messages
         elif isinstance(item, bytes):
             self._take_control(sp.decode_document(item, peer=self.record.name))
         else:
