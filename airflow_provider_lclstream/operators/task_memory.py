@@ -46,7 +46,7 @@ class TaskMemory:
 
     def last_jobid(self) -> str | None:
         """Return the job of the try before this one, or None."""
-        value = self._store.get(JOBID) if self._store is not None else None
+        value = self._recall(JOBID)
         return value if isinstance(value, str) else None
 
     def remember(self, jobid: str) -> None:
@@ -61,5 +61,11 @@ class TaskMemory:
             self._store.set(ATTEMPT, self._attempt() + 1)
 
     def _attempt(self) -> int:
-        value = self._store.get(ATTEMPT, 1) if self._store is not None else 1
+        value = self._recall(ATTEMPT)
         return value if isinstance(value, int) else 1
+
+    def _recall(self, key: str) -> Any:
+        # The first try has nothing to recall, and to ask costs time before the first event.
+        if self._store is None or task_instance(self._context).try_number == 1:
+            return None
+        return self._store.get(key)

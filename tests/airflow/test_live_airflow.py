@@ -15,6 +15,9 @@ import yaml
 
 from airflow_provider_lclstream.psik.models import BackendConfig
 from airflow_provider_lclstream.psik.store import JobStore
+from airflow_provider_lclstream.sim.elog import KafkaPublisher
+from airflow_provider_lclstream.sim.elog_book import ElogBook
+from airflow_provider_lclstream.sim.kafka_broker import MockBroker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -31,11 +34,16 @@ STREAMER = {
 }  # fmt: skip
 
 
+EXPERIMENT = "mfxlive01"
+RULES = {"rules": [{"name": "every run", "request": {"streamer": STREAMER}}]}
+
+
 class Live:
     """The instance, its REST interface and its jobs."""
 
     def __init__(self, instance, api, store, wait_for):
         self.instance, self.store = instance, store
+        self.rules_file = instance.settings.home.parent / "rules.yaml"
         self._api, self._wait_for = api, wait_for
         self._token = ""
 
@@ -80,7 +88,26 @@ class Live:
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory, bundles, make_api, wait_for):
+def broker():
+    running = MockBroker(["runs", "rejected"])
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def publish(broker):
+    return KafkaPublisher(broker.address)
+
+
+@pytest.fixture
+def elog_book():
+    book = ElogBook()
+    book.register_experiment(EXPERIMENT, "MFX")
+    return book
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory, bundles, make_api, wait_for, broker):
     from airflow_provider_lclstream.sim import airflow_instance
 
     home = tmp_path_factory.mktemp("live")
@@ -90,11 +117,24 @@ def live(tmp_path_factory, bundles, make_api, wait_for):
     options = {
         ("lclstream", "site_file"): str(home / "site.yaml"),
         ("lclstream", "max_active_transfers"): "1",
+        ("lclstream", "run_event_rules_file"): str(home / "rules.yaml"),
+        ("lclstream", "run_event_topics"): "runs",
+        ("lclstream", "run_event_dead_letter_topic"): "rejected",
         ("dag_processor", "dag_bundle_config_list"): json.dumps(bundles),
         ("triggerer", "triggerer_health_check_threshold"): "12",
     }
+    (home / "rules.yaml").write_text("rules: [{name: without a request}]")
     port = airflow_instance.find_port()
     settings = airflow_instance.AirflowSettings(home=home / "airflow", port=port, options=options)
+    kafka = {
+        "bootstrap.servers": broker.address, "group.id": "live", "group.protocol": "consumer",
+        "auto.offset.reset": "earliest", "enable.auto.commit": "false",
+    }  # fmt: skip
+    account = {"conn_type": "http", "host": settings.url, "login": settings.username}
+    settings.connections.update(
+        kafka_default={"conn_type": "kafka", "extra": kafka},
+        lclstream_airflow_api={**account, "password": settings.password},
+    )
     instance = airflow_instance.AirflowInstance(settings)
     try:
         instance.prepare()
@@ -182,3 +222,15 @@ def test_a_triggerer_that_goes_away_cancels_nothing(live):
     # The new triggerer has taken the trigger up: it is the one that sees the job's end.
     job.cancel("by hand")
     live.until(lambda: live.state(run) == "failed", "the end is seen", 60)
+
+
+def test_a_watcher_that_fails_is_started_again_and_loses_nothing(live, elog_book, publish):
+    """Its rules are wrong at first: no offset is committed, and the mended rules are read."""
+    log = live.instance.components["triggerer"].log
+    run, published = elog_book.start_run(EXPERIMENT)
+    publish(published)
+    live.until(lambda: "run events cannot be dispatched" in log.read_text(), "the fault is told")
+    live.rules_file.write_text(yaml.safe_dump(RULES))
+    run_id = f"lclstream__{EXPERIMENT}__r0001__{run['_id']}"
+    path = f"/dags/lclstream_transfer/dagRuns/{run_id}"
+    live.until(lambda: live.call("GET", path), "the transfer starts", 60)
