@@ -4,124 +4,18 @@ Configuration, command lines, metrics, states and errors come from the models, t
 the tables, so these pages cannot drift from what is installed.
 """
 
-import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-COMMANDS = (
-    "lclstream --help",
-    "lclstream demo --help",
-    "lclstream pull --help",
-    "lclstream push --help",
-    "lclstream psik --help",
-    "lclstream psik run --help",
-    "lclstream psik ls --help",
-    "lclstream psik status --help",
-    "lclstream psik cancel --help",
-    "lclstream psik logs --help",
-    "lclstream arp --help",
-    "lclstream arp serve --help",
-    "lclstream transfer --help",
-    "lclstream sim --help",
-    "lclstream message --help",
-    "lclstream certified --help",
-    "lclstream certified init --help",
-    "lclstream certified request --help",
-    "lclstream certified introduce --help",
-    "lclstream certified add-introduction --help",
-    "lclstream certified add-service --help",
-    "lclstream certified add-client --help",
-    "lclstream certified list --help",
-    "lclstream certified renew --help",
-    "lclstream certified revoke --help",
-    "lclstream certified export --help",
-    "lclstream certified check --help",
-    "lclstream certified serve --help",
-    "lclstream certified authority --help",
-    "lclstream signer --help",
-    "lclstream signer serve --help",
-    "lclstream signer request --help",
-    "lclstreamer --help",
-    "lclstreamer run --help",
-    "lclstreamer check --help",
-    "nng-stream --help",
-    "nng-stream run --help",
-    "nng-stream status --help",
-    "nng-stream drain --help",
-)
+from markdown_tables import model_section, schema_page, table
 
-
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    lines = [list(header)]
-    lines.append(["---"] * len(lines[0]))
-    lines += [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def type_words(schema: dict[str, Any]) -> str:
-    """What a property of a JSON schema may be, in few words."""
-    if "$ref" in schema:
-        name = schema["$ref"].rsplit("/", 1)[1]
-        return f"[{name}](#{name.lower()})"
-    if "const" in schema:
-        return f"`{schema['const']}`"
-    if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
-    for kind in ("anyOf", "oneOf"):
-        if kind in schema:
-            return " or ".join(dict.fromkeys(type_words(part) for part in schema[kind]))
-    if schema.get("type") == "array":
-        inner = schema.get("items") or {}
-        return f"list of {type_words(inner)}" if inner else "list"
-    if schema.get("type") == "object":
-        inner = [schema.get("additionalProperties"), *schema.get("patternProperties", {}).values()]
-        kinds = " or ".join(type_words(part) for part in inner if isinstance(part, dict))
-        return f"mapping of names to {kinds}" if kinds else "mapping"
-    return {"null": "nothing"}.get(schema.get("type", ""), schema.get("type", "anything"))
-
-
-def bounds(schema: dict[str, Any]) -> str:
-    """The limits of a number or text, in signs."""
-    signs = {
-        "minimum": "≥",
-        "exclusiveMinimum": ">",
-        "maximum": "≤",
-        "exclusiveMaximum": "<",
-        "minLength": "length ≥",
-        "maxLength": "length ≤",
-    }
-    found = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
-    return f" ({', '.join(found)})" if found else ""
-
-
-def model_section(name: str, schema: dict[str, Any]) -> str:
-    """One model: its description and a table of its keys."""
-    required = set(schema.get("required", ()))
-    rows = []
-    for key, value in schema.get("properties", {}).items():
-        shown = "required" if key in required else ""
-        if "default" in value:
-            shown = f"`{json.dumps(value['default'], ensure_ascii=False)}`"
-        rows.append(
-            (f"`{key}`", type_words(value) + bounds(value), shown, value.get("description", ""))
-        )
-    text = f"## {name}\n\n{schema.get('description', '')}\n\n"
-    return text + (table(("key", "value", "default", "meaning"), rows) if rows else "")
-
-
-def schema_page(title: str, intro: str, model: Any) -> str:
-    """A page for a model and everything it refers to."""
-    schema = model.model_json_schema()
-    sections = [model_section(model.__name__, schema)]
-    sections += [
-        model_section(name, part) for name, part in sorted(schema.get("$defs", {}).items())
-    ]
-    return f"# {title}\n\n{intro}\n\n" + "\n".join(sections)
+PROGRAMS = ("lclstream", "lclstreamer", "nng-stream")
+VERB_LINE = re.compile(r"^(?:│ |  )([a-z][a-z0-9-]*) {2,}\S")
 
 
 def configuration_page() -> str:
@@ -158,24 +52,42 @@ def site_page() -> str:
     return schema_page("A site's settings", intro, SiteSettings)
 
 
+def help_of(command: str) -> str:
+    """What a program prints with ``--help``."""
+    program, *words = command.split()
+    done = subprocess.run(
+        [Path(sys.executable).parent / program, *words, "--help"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb"},
+        timeout=120,
+        check=True,
+    )
+    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+
+
+def verbs_in(text: str) -> list[str]:
+    """The verbs that a help text lists: below "Commands", or all of the umbrella's."""
+    _, found, below = text.partition("Commands")
+    lines = (below if found else text).splitlines()
+    return [match[1] for line in lines if (match := VERB_LINE.match(line))]
+
+
 def command_page() -> str:
-    """The help of every program."""
-    here = Path(sys.executable).parent
-    plain = {**os.environ, "COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb"}
-    sections = ["# Command lines\n\nWhat each program prints when asked for help.\n"]
-    for command in COMMANDS:
-        program, *words = command.split()
-        done = subprocess.run(
-            [here / program, *words],
-            capture_output=True,
-            text=True,
-            env=plain,
-            timeout=60,
-            check=True,
-        )
-        text = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
-        sections.append(f"## `{command.removesuffix(' --help')}`\n\n```text\n{text}\n```\n")
-    return "\n".join(sections)
+    """The help of every program and each of its verbs, found by asking."""
+    texts: dict[str, str] = {}
+    asked = list(PROGRAMS)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while asked:
+            answers = dict(zip(asked, pool.map(help_of, asked), strict=True))
+            texts |= answers
+            asked = [
+                f"{command} {verb}" for command, text in answers.items() for verb in verbs_in(text)
+            ]
+    sections = [f"## `{command}`\n\n```text\n{texts[command]}\n```\n" for command in sorted(texts)]
+    return "# Command lines\n\nWhat each program prints when asked for help.\n\n" + "\n".join(
+        sections
+    )
 
 
 def metrics_page() -> str:
