@@ -44,6 +44,33 @@ def transfer_page() -> str:
     return f"# A transfer request\n\n{intro}\n\n{section}"
 
 
+def buffer_page() -> str:
+    """The buffer's settings."""
+    from nng_stream.settings import BufferSettings
+
+    intro = (
+        "What `nng-stream run --config FILE` reads. The options of the command line have the same "
+        "meaning and win."
+    )
+    return schema_page("The buffer's settings", intro, BufferSettings)
+
+
+def rules_page() -> str:
+    """The rules file."""
+    from airflow_provider_lclstream.arp.rules import RuleBook
+
+    intro = "Which runs are streamed, and how. `lclstream arp check FILE` tries one."
+    return schema_page("The rules file", intro, RuleBook)
+
+
+def jobs_page() -> str:
+    """What a job is."""
+    from airflow_provider_lclstream.psik.models import JobSpec
+
+    intro = "What `lclstream psik run FILE` takes, and what a job's `spec.json` holds."
+    return schema_page("A job's specification", intro, JobSpec)
+
+
 def site_page() -> str:
     """A site's settings."""
     from airflow_provider_lclstream.transfer.site import SiteSettings
@@ -196,7 +223,10 @@ def airflow_page() -> str:
 
 PAGES = {
     "configuration": configuration_page,
+    "buffer": buffer_page,
     "transfer": transfer_page,
+    "rules": rules_page,
+    "jobs": jobs_page,
     "site": site_page,
     "airflow": airflow_page,
     "commands": command_page,
