@@ -24,10 +24,11 @@ from airflow_provider_lclstream.sim.component import Component
 from airflow_provider_lclstream.sim.simulated_run import SimulatedRun
 from airflow_provider_lclstream.transfer.launch_plan import read_endpoints
 from airflow_provider_lclstream.transfer.models import dag_run_id
-from lclstreamer.core.errors import IncompleteStreamError, TemporaryError
+from lclstreamer.core.errors import IncompleteStreamError, LCLStreamError, TemporaryError
 
 POLL_SECONDS = 0.3
 CONSUMER_TIMEOUT_SECONDS = 60.0
+SILENCE_SECONDS = 60.0
 FINAL_STATES = frozenset({"success", "failed"})
 
 
@@ -97,7 +98,8 @@ class Followers:
         Raises:
             TemporaryError: they have not ended in time.
         """
-        deadline = time.monotonic() + timeout_seconds
+        answered = time.monotonic()
+        deadline = answered + timeout_seconds
         while not all(transfer.is_final for transfer in self._transfers):
             check()
             if time.monotonic() > deadline:
@@ -106,7 +108,7 @@ class Followers:
                     f"after {timeout_seconds:.0f} s these have not ended: {', '.join(late)}",
                     mend="allow more with --timeout; this machine may be busy",
                 )
-            await self._look()
+            answered = await self._try_to_look(answered)
             await asyncio.sleep(POLL_SECONDS)
         for transfer in self._transfers:
             await self._finish(transfer)
@@ -121,6 +123,19 @@ class Followers:
         """All runs of the transfer DAG."""
         document = await self._client.get(f"/api/v2/dags/{TRANSFER_DAG_ID}/dagRuns?limit=1000")
         return document["dag_runs"]
+
+    async def _try_to_look(self, answered: float) -> float:
+        """Look, and give the time of the last look that Airflow answered.
+
+        A busy machine's Airflow may leave a question unanswered; a minute of that is too much.
+        """
+        try:
+            await self._look()
+        except LCLStreamError as error:
+            if not error.transient or time.monotonic() - answered > SILENCE_SECONDS:
+                raise
+            return answered
+        return time.monotonic()
 
     async def _look(self) -> None:
         runs = {run["dag_run_id"]: run for run in await self.dag_runs()}
