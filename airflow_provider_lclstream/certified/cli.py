@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from airflow_provider_lclstream.certified.authority_cli import add_authority
 from airflow_provider_lclstream.certified.command_line import run_typer
 from airflow_provider_lclstream.certified.folder import IdentityFolder
+from airflow_provider_lclstream.certified.options import (
+    Config,
+    Emails,
+    Hosts,
+    Job,
+    Json,
+    Org,
+    Overwrite,
+    Service,
+    Uid,
+    Unit,
+    read_input,
+)
 from airflow_provider_lclstream.certified.subjects import Who, decide
 from lclstreamer.core.errors import BadInputError
 from lclstreamer.core.output import note, print_json
@@ -21,20 +34,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Identities: keys, certificates, introductions, revocation, servers under mutual TLS.",
 )
-
-Config = Annotated[
-    Path | None,
-    typer.Option(help="identity folder [$LCLSTREAM_IDENTITY, $VIRTUAL_ENV/etc/certified]"),
-]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace what is there")]
-Uid = Annotated[str | None, typer.Option(help="a person's login name")]
-Org = Annotated[str | None, typer.Option(help="an organisation, with --unit")]
-Unit = Annotated[str | None, typer.Option(help="the organisation's unit")]
-Service = Annotated[str | None, typer.Option(help="a service's name, with --host")]
-Job = Annotated[str | None, typer.Option(help="a job's name")]
-Hosts = Annotated[list[str] | None, typer.Option("--host", help="name or address it serves on")]
-Emails = Annotated[list[str] | None, typer.Option("--email", help="mail address")]
 
 
 def certified_command(words: list[str]) -> int:
@@ -102,61 +101,7 @@ def request(
         sys.stdout.write(pem)
 
 
-@app.command()
-def introduce(
-    request_file: Annotated[Path, typer.Argument(metavar="REQUEST", help="file, or - for stdin")],
-    uid: Uid = None,
-    name: Annotated[str | None, typer.Option(help="a person's name")] = None,
-    org: Org = None,
-    unit: Unit = None,
-    service: Service = None,
-    job: Job = None,
-    host: Hosts = None,
-    email: Emails = None,
-    role: Annotated[Literal["client", "server"] | None, typer.Option()] = None,
-    days: Annotated[float | None, typer.Option(help="shorter than the policy's lifetime")] = None,
-    knows: Annotated[
-        list[str] | None, typer.Option("--knows", help="ALIAS=URL of a service to tell about")
-    ] = None,
-    unproven: Annotated[
-        bool, typer.Option("--unproven", help="accept upstream's `get-ident`, which proves nothing")
-    ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="the name moves to this key; revoke the former ones")
-    ] = False,
-    config: Config = None,
-) -> None:
-    """Certify a requester under the name that YOU give, and print the introduction for them.
-
-    Make sure first that the request really comes from that person or service: nothing that the
-    request says about itself is believed, only its key is used.
-    """
-    import dataclasses
-    import getpass
-
-    from airflow_provider_lclstream.certified.authority import Authority
-    from airflow_provider_lclstream.certified.certificates import read_request
-    from airflow_provider_lclstream.certified.subjects import grant_for
-
-    authority = Authority(IdentityFolder(config).require())
-    asked = read_request(_read_input(request_file))
-    kind, subject = decide(Who(name, uid, org, unit, service, job))
-    longest = authority.policy.lifetime(kind)
-    lifetime = timedelta(days=days) if days else longest
-    authority.policy.require_allowed(hosts=host or [], emails=email or [])
-    grant = grant_for(kind, subject, role, lifetime, hosts=host or [], emails=email or [])
-    introduction = authority.issue(
-        asked,
-        grant,
-        requested_by=f"operator {getpass.getuser()}",
-        accept_unproven=unproven,
-        replace=replace,
-    )
-    services = introduction.services | _services(knows or [])
-    document = dataclasses.replace(introduction, services=services).to_json()
-    note(f"claimed: {asked.claimed_subject.rfc4514_string() or 'nothing'}")
-    note(f"certified: {grant.subject.rfc4514_string()} as {grant.role}")
-    print_json(document)
+add_authority(app)
 
 
 @app.command("add-introduction")
@@ -169,7 +114,7 @@ def add_introduction(
     from airflow_provider_lclstream.certified.introduction import install, parse_introduction
 
     folder = IdentityFolder(config).require()
-    parsed = parse_introduction(_read_input(introduction))
+    parsed = parse_introduction(read_input(introduction))
     for path in install(folder, parsed, overwrite=overwrite):
         print(path)
 
@@ -215,23 +160,19 @@ def add_client(
     print(trust_authority(folder.known_clients, name, authority, overwrite=overwrite))
 
 
-@app.command("list")
-def list_issued(
-    principal: Annotated[
-        str | None, typer.Argument(help="only of this one, e.g. uid:alice")
-    ] = None,
-    as_json: Json = False,
+@app.command("add-server")
+def add_server(
+    name: str,
+    certificate: Annotated[Path, typer.Argument(help="the certificate of the servers' authority")],
+    overwrite: Overwrite = False,
     config: Config = None,
 ) -> None:
-    """List what the own authority issued."""
-    from airflow_provider_lclstream.certified.record import Record
+    """Trust an authority for servers without an alias, such as buffers (tls+tcp://)."""
+    from airflow_provider_lclstream.certified.trust import trust_authority
 
-    issues = Record(IdentityFolder(config).require().record).issues(principal=principal)
-    if as_json:
-        print_json([one.to_json() for one in issues])
-        return
-    for one in issues:
-        print(f"{one.serial}  {one.status:<7}  {one.role:<6}  {one.not_after[:10]}  {one.subject}")
+    folder = IdentityFolder(config).require()
+    authority = _read_authority(certificate)
+    print(trust_authority(folder.known_servers, name, authority, overwrite=overwrite))
 
 
 @app.command()
@@ -260,23 +201,6 @@ def renew(
         print_json([{"file": str(one.path), **one.peer.to_json()} for one in done])
     for one in () if as_json else done:
         print(f"{one.path}: valid until {one.peer.not_after:%Y-%m-%d %H:%M} UTC")
-
-
-@app.command()
-def revoke(
-    which: Annotated[str, typer.Argument(help="a serial number, or a principal: uid:alice")],
-    reason: Annotated[str, typer.Option(help='"superseded" leaves the key usable')] = "lost",
-    as_json: Json = False,
-    config: Config = None,
-) -> None:
-    """Take back certificates that the own authority issued; servers refuse them within seconds."""
-    from airflow_provider_lclstream.certified.authority import Authority
-
-    done = Authority(IdentityFolder(config).require()).revoke(which, reason=reason)
-    if as_json:
-        print_json([one.to_json() for one in done])
-    for one in () if as_json else done:
-        print(f"revoked {one.serial} of {one.principal}")
 
 
 @app.command()
@@ -331,29 +255,13 @@ def check(as_json: Json = False, config: Config = None) -> int:
     return ConfigurationError.exit_code if wrong else 0
 
 
-def _read_input(path: Path) -> bytes:
-    from airflow_provider_lclstream.certified.introduction import MAXIMUM_BYTES
-
-    if str(path) == "-":
-        return sys.stdin.buffer.read(MAXIMUM_BYTES + 1)
-    try:
-        with path.open("rb") as stream:
-            return stream.read(MAXIMUM_BYTES + 1)
-    except OSError as error:
-        raise BadInputError(
-            f"the file cannot be read: {error.strerror}",
-            mend="name a readable file, or - for standard input",
-            where=str(path),
-        ) from error
-
-
 def _read_authority(path: Path) -> Any:
     """An authority's certificate: PEM, base64url, or the JSON of get-signer or an introduction."""
     import json
 
     from airflow_provider_lclstream.certified.certificates import is_authority, read_certificate
 
-    data = _read_input(path)
+    data = read_input(path)
     if data.lstrip().startswith(b"{"):
         try:
             data = json.loads(data)["ca_cert"]
@@ -369,14 +277,3 @@ def _read_authority(path: Path) -> Any:
             where=str(path),
         )
     return certificate
-
-
-def _services(pairs: list[str]) -> dict[str, str]:
-    from airflow_provider_lclstream.certified.names import require_alias
-    from airflow_provider_lclstream.certified.trust import require_service_url
-
-    services: dict[str, str] = {}
-    for pair in pairs:
-        alias, _, url = pair.partition("=")
-        services[require_alias(alias)] = require_service_url(url)
-    return services

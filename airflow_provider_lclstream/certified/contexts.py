@@ -12,8 +12,10 @@ from airflow_provider_lclstream.certified.certificates import read_certificate_f
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.names import file_stem
 from airflow_provider_lclstream.certified.trust import TrustedService, read_service
-from lclstreamer.core.errors import BadInputError, ConfigurationError
-from lclstreamer.transport.peer import Role, distinguished_name, identity_of
+from lclstreamer.core.errors import BadInputError
+from lclstreamer.transport import identity
+from lclstreamer.transport.identity import first_certificate
+from lclstreamer.transport.peer import distinguished_name
 from lclstreamer.transport.tls import TlsSettings, client_context, server_context
 
 
@@ -88,24 +90,7 @@ def server_settings(
         ConfigurationError: there is no identity, or none with a certificate for servers.
     """
     folder.require()
-    candidates = [
-        folder.certificate,
-        *sorted(folder.server_certificates.glob("*.crt")),
-    ]
-    certificate = _first_for("server", candidates)
-    if certificate is None:
-        raise ConfigurationError(
-            "this identity has no certificate for a server",
-            mend="ask an authority for one (`lclstream certified introduce --service …`), or make "
-            "the identity of a service with `lclstream certified init --service NAME --host HOST`",
-            where=str(folder.path),
-        )
-    return TlsSettings(
-        folder.credential(certificate),
-        (folder.known_clients,),
-        (folder.revoked,),
-        frozenset(allowed_peers) if allowed_peers is not None else None,
-    )
+    return identity.server_settings(folder.path, ask=folder.passphrase, allowed_peers=allowed_peers)
 
 
 def client_ssl_context(folder: IdentityFolder, service: TrustedService | None) -> ssl.SSLContext:
@@ -126,23 +111,16 @@ def _client_certificate(folder: IdentityFolder, authorities: list[str]) -> Path 
     for wanted in authorities:
         for path in (*signed, folder.certificate):
             if path.exists() and _is_by(path, wanted):
-                found = _first_for("client", [path])
+                found = first_certificate("client", [path])
                 if found is not None:
                     return found
     own = [folder.certificate]
     if folder.is_authority:
         name = file_stem(folder.read_authority().subject)
         own.append(folder.client_certificates / f"{name}.crt")
-    return _first_for("client", own if authorities else [*own, *signed])
+    return first_certificate("client", own if authorities else [*own, *signed])
 
 
 def _is_by(path: Path, authority: str) -> bool:
     certificate = read_certificate_file(path)
     return authority in {distinguished_name(certificate.issuer), file_stem(certificate.issuer)}
-
-
-def _first_for(role: Role, paths: Iterable[Path]) -> Path | None:
-    for path in paths:
-        if path.exists() and role in identity_of(read_certificate_file(path)).roles:
-            return path
-    return None

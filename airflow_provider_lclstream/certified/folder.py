@@ -17,29 +17,15 @@
 from __future__ import annotations
 
 import functools
-import os
-import sys
 from pathlib import Path
 
 from cryptography import x509
 
 from airflow_provider_lclstream.certified.certificates import read_certificate_file
-from airflow_provider_lclstream.certified.keys import PrivateKey, passphrase, read_key
+from airflow_provider_lclstream.certified.keys import PrivateKey, read_key
 from lclstreamer.core.errors import ConfigurationError
+from lclstreamer.transport.identity import FOLDER_VARIABLES, default_folder, passphrase
 from lclstreamer.transport.tls_files import Credential, Passphrase
-
-VARIABLES = ("LCLSTREAM_IDENTITY", "CERTIFIED_CONFIG")
-
-
-def default_folder() -> Path:
-    """``$LCLSTREAM_IDENTITY``, ``$CERTIFIED_CONFIG``, the virtual environment's, ``/etc``."""
-    for variable in VARIABLES:
-        if os.environ.get(variable):
-            return Path(os.environ[variable])
-    environment = os.environ.get("VIRTUAL_ENV")
-    if not environment and sys.prefix != sys.base_prefix:
-        environment = sys.prefix
-    return Path(environment or "/") / "etc" / "certified"
 
 
 class IdentityFolder:
@@ -72,7 +58,7 @@ class IdentityFolder:
             raise ConfigurationError(
                 "there is no identity in this folder",
                 mend="make one with `lclstream certified init`, or name its folder with --config "
-                f"or ${VARIABLES[0]}",
+                f"or ${FOLDER_VARIABLES[0]}",
                 where=str(self.path),
             )
         return self

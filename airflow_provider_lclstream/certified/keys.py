@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -20,14 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
 
 from airflow_provider_lclstream.certified.files import write_file
 from lclstreamer.core.errors import BadInputError, ConfigurationError
+from lclstreamer.transport.identity import PASSPHRASE_FILE_VARIABLE, passphrase
 from lclstreamer.transport.tls_files import Passphrase, require_private
 
 KeyType = Literal["ed25519", "ecdsa"]
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | ed448.Ed448PublicKey
-
-PASSPHRASE_FILE_VARIABLE = "LCLSTREAM_IDENTITY_PASSPHRASE_FILE"  # noqa: S105 (a variable's name)
-"""Names a file (0600) whose first line is the passphrase of the identity folder's keys."""
 
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
@@ -76,27 +73,6 @@ def read_key(path: Path, ask: Passphrase | None = None) -> PrivateKey:
             where=str(path),
         )
     return key
-
-
-def passphrase() -> str:
-    """The passphrase of the identity's keys: from its file, else asked on the terminal.
-
-    Raises:
-        ConfigurationError: there is neither a file nor a terminal.
-    """
-    named = os.environ.get(PASSPHRASE_FILE_VARIABLE)
-    if named:
-        require_private(Path(named))
-        return Path(named).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
-    if not sys.stdin.isatty():
-        raise ConfigurationError(
-            "the private key is encrypted and nobody is here to ask for its passphrase",
-            mend=f"write the passphrase to a file of mode 0600 and name it in "
-            f"${PASSPHRASE_FILE_VARIABLE}",
-        )
-    import getpass
-
-    return getpass.getpass("passphrase of the identity: ")
 
 
 def new_passphrase() -> str:

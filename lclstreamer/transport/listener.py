@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from lclstreamer.transport.url import Endpoint
-from lclstreamer.transport.wire import TICK_SECONDS, Securing, TcpWire, Wire, listen
+from lclstreamer.transport.wire import TICK_SECONDS, Securing, TcpWire, Wire, listen, securing_for
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +35,11 @@ class Listener:
             serve: called in a thread of its own with every connection, until that ends.
             securing: turns a connected socket into a wire.
         """
+        self._securing = securing_for(endpoint, securing, listens=True)
         self._socket = listen(endpoint)
         self._socket.settimeout(TICK_SECONDS)
         self.endpoint = endpoint.with_port(self._socket.getsockname()[1])
         self._serve = serve
-        self._securing = securing
         self._is_closed = False
         self._threads: set[threading.Thread] = set()
         self._thread = threading.Thread(target=self._accept, name="listener", daemon=True)

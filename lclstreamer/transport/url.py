@@ -1,4 +1,8 @@
-"""Addresses of sockets: ``tcp://host:port`` speaks nng's SP protocol, ``zmq+tcp://`` ZeroMQ's."""
+"""Addresses of sockets.
+
+``tcp://host:port`` speaks nng's SP protocol, ``tls+tcp://`` the same under mutual TLS,
+``zmq+tcp://`` ZeroMQ's.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,13 @@ from lclstreamer.core.errors import BadInputError
 
 Protocol = Literal["nng", "zmq"]
 
-PROTOCOL_OF_SCHEME: dict[str, Protocol] = {"tcp": "nng", "nng+tcp": "nng", "zmq+tcp": "zmq"}
+PROTOCOL_OF_SCHEME: dict[str, Protocol] = {
+    "tcp": "nng",
+    "nng+tcp": "nng",
+    "tls+tcp": "nng",
+    "zmq+tcp": "zmq",
+}
+TLS_SCHEME = "tls+tcp"
 _SCHEME_OF_PROTOCOL: dict[Protocol, str] = {"nng": "tcp", "zmq": "zmq+tcp"}
 _EVERY_INTERFACE = {"*": "0.0.0.0"}  # noqa: S104 (ZeroMQ's spelling, if the user asks for it)
 _HIGHEST_PORT = 65_535
@@ -24,14 +34,17 @@ class Endpoint:
         protocol: ``nng`` (SP over TCP) or ``zmq`` (ZMTP over TCP).
         host: a name or an address; IPv6 addresses without their brackets.
         port: 0 to 65535; 0 lets a listening socket choose.
+        is_secure: whether both sides prove who they are (mutual TLS).
     """
 
     protocol: Protocol
     host: str
     port: int
+    is_secure: bool = False
 
     def __str__(self) -> str:
-        return f"{_SCHEME_OF_PROTOCOL[self.protocol]}://{self.address}"
+        scheme = TLS_SCHEME if self.is_secure else _SCHEME_OF_PROTOCOL[self.protocol]
+        return f"{scheme}://{self.address}"
 
     @property
     def address(self) -> str:
@@ -61,7 +74,7 @@ def parse_endpoint(text: str | Endpoint) -> Endpoint:
     if protocol is None:
         raise BadInputError(f"{text!r} is not the URL of a socket", mend=_scheme_mend(scheme))
     host, port = _split_address(rest.rstrip("/"), text)
-    return Endpoint(protocol, host, port)
+    return Endpoint(protocol, host, port, scheme.lower() == TLS_SCHEME)
 
 
 def _scheme_mend(scheme: str) -> str:

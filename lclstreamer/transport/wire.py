@@ -179,6 +179,7 @@ def dial(endpoint: Endpoint, timeout_seconds: float, securing: Securing = TcpWir
     Raises:
         UnavailableError: nobody listens there.
     """
+    securing = securing_for(endpoint, securing, listens=False)
     deadline = time.monotonic() + timeout_seconds
     pause = _FIRST_PAUSE_SECONDS
     while True:
@@ -199,6 +200,20 @@ def dial(endpoint: Endpoint, timeout_seconds: float, securing: Securing = TcpWir
             )
         time.sleep(min(pause, left))
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def securing_for(endpoint: Endpoint, securing: Securing, *, listens: bool) -> Securing:
+    """What makes wires for an endpoint: what the program gave, else TLS where the URL asks for it.
+
+    Raises:
+        ConfigurationError: TLS is asked for and there is no identity for it.
+        PermissionDeniedError: others can read the identity's private key.
+    """
+    if not endpoint.is_secure or securing is not TcpWire:
+        return securing
+    from lclstreamer.transport.tls_wire import securing_from_identity
+
+    return securing_from_identity(endpoint, listens=listens)
 
 
 def listen(endpoint: Endpoint) -> socket.socket:
