@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -69,12 +70,16 @@ def serve(
     dead_letters: Annotated[
         Path | None, typer.Option(help="File for messages that can never be used.")
     ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics on loopback.")
+    ] = None,
     dag_id: Annotated[str, typer.Option(help="The DAG of transfers.")] = "lclstream_transfer",
     dry_run: Annotated[bool, typer.Option(help="Say what would start; start nothing.")] = False,
     log_level: Annotated[str, typer.Option(help="The least severe level to log.")] = "INFO",
 ) -> None:
     """Start one transfer for each run that a rule fits, until it is stopped."""
     from airflow_provider_lclstream.arp.dispatcher import RunEventDispatcher
+    from airflow_provider_lclstream.arp.metrics import serve_metrics
     from airflow_provider_lclstream.arp.serve import (
         DeadLetters,
         KafkaSettings,
@@ -94,7 +99,10 @@ def serve(
     client = AirflowClient(airflow, load_credentials(credentials))
     dispatcher = RunEventDispatcher(load_rules(rules), client, dag_id=dag_id, dry_run=dry_run)
     service = RunEventService(kafka, dispatcher, DeadLetters(dead_letters))
-    serve_until_stopped(service)
+    with contextlib.ExitStack() as undo:
+        if metrics_port is not None:
+            undo.callback(serve_metrics(metrics_port, lambda: service.counts))
+        serve_until_stopped(service)
     note(f"stopped; outcomes: {dict(service.counts)}")
 
 

@@ -19,7 +19,7 @@ POLL_SECONDS = 0.05
 class ComponentFailedError(UnavailableError):
     """A program that has to run has ended; the problem shows the last lines of its log."""
 
-    title = "component failed"
+    title, transient = "component failed", False
 
 
 class Component:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+import urllib.request
 
 from airflow_provider_lclstream.elog.client import ElogClient
 from airflow_provider_lclstream.sim.daq import DataTakingSystem
@@ -78,6 +79,22 @@ def test_poison_is_kept_and_does_not_stop_what_follows(
     wait_for(lambda: len(airflow.runs) == 2)
     assert again.stop() == 0
     assert len(letters.read_text().splitlines()) == 2
+
+
+def test_metrics_count_what_happened(serve, broker, elog, airflow, wait_for, free_port):
+    port = free_port()
+    serve("--metrics-port", port)
+    produce(broker, b"not json")
+    DataTakingSystem(elog, EXPERIMENT).start_run(1)
+    wait_for(lambda: airflow.runs, what="the transfer")
+
+    def metrics() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            return answer.read().decode()
+
+    wait_for(lambda: "lclstream_runevents_rejected_total 1.0" in metrics())
+    started = 'lclstream_runevents_dispatched_total{outcome="started"} 1.0'
+    wait_for(lambda: started in metrics(), what=f"{started} in {metrics()}")
 
 
 def test_airflow_away_for_a_while(serve, elog, airflow, wait_for):
