@@ -8,6 +8,7 @@ what was in them. Everything that was started is stopped at the end, however it 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import shutil
 import signal
 import tempfile
@@ -30,12 +31,13 @@ from airflow_provider_lclstream.sim.simulated_run import (
     write_run,
 )
 from airflow_provider_lclstream.sim.stage import EXPERIMENT, Stage, StageSettings
-from lclstreamer.core.errors import IncompleteStreamError, OutputError
+from lclstreamer.core.errors import IncompleteStreamError, MissingDependencyError, OutputError
 from lclstreamer.core.output import note
 from lclstreamer.core.units import format_bytes
 
 EXTRA_RUNS_SECONDS = 3.0
 """How long to look for transfers that nobody asked for."""
+PACKAGES = ("airflow", "confluent_kafka", "h5py", "matplotlib", "numpy")
 FIRST_DAG_RUN_SECONDS = 60.0
 BULK = ("messages", "jobs", "airflow")
 """Folders that are removed after a demo that went well."""
@@ -74,6 +76,7 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
     Raises:
         LCLStreamError: something did not start, ended early or lost events; it says what.
     """
+    _check_packages()
     folder = _make_folder(settings.folder)
     story = _Story()
     story.tell(f"folder {folder}")
@@ -176,6 +179,16 @@ async def _refuse_extra_runs(followers: Followers, transfers: list[FollowedTrans
         raise IncompleteStreamError(
             f"{len(extra)} transfers were started that no run asked for: {', '.join(extra)}",
             mend="report it: a run event was taken for two",
+        )
+
+
+def _check_packages() -> None:
+    """Say what is missing before anything is started, not a minute later."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"the demo needs Python packages that are not installed: {', '.join(missing)}",
+            mend="pip install 'airflow-provider-lclstream[demo]'",
         )
 
 
