@@ -59,7 +59,8 @@ class Assembler:
             if slab is None:
                 return None
             self._move_to(slab)
-        self.fill = self._expected >= OWN_SLAB_BYTES
+        # To read past a frame in a slab of its own would hold that slab while asking for another.
+        self.fill = self._expected >= OWN_SLAB_BYTES or not slab.is_landing
         end = self._start + self._expected if self.fill else len(slab.view)
         return slab.view[self._stop : end]
 

@@ -12,10 +12,11 @@ from lclstreamer.core.events import DeliveryReport
 from lclstreamer.core.units import format_bytes
 from lclstreamer.transport import sp
 from lclstreamer.transport.interface import Payload
+from lclstreamer.transport.packer import Packer, own_run
 from lclstreamer.transport.records import PeerRecord
 from lclstreamer.transport.run_queue import RunQueue
 from lclstreamer.transport.runs import Run
-from lclstreamer.transport.slabs import OWN_SLAB_BYTES, Slab, SlabPool
+from lclstreamer.transport.slabs import OWN_SLAB_BYTES, SlabPool
 from lclstreamer.transport.url import Endpoint
 
 COPY_BELOW_BYTES = 1 << 15
@@ -44,8 +45,7 @@ class QueuedPushSocket:
         self._is_listening = listen
         self._pool = SlabPool(limit_bytes)
         self._queue = RunQueue(self._pool)
-        self._slab: Slab | None = None
-        self._filled = 0
+        self._packer = Packer(self._pool)
         self._messages = 0
         self._bytes = 0
         self._max_message_bytes: int | None = None
@@ -96,50 +96,22 @@ class QueuedPushSocket:
             )
         if self._has_lost_peer:
             raise self._no_room(timeout_seconds)
-        if size >= COPY_BELOW_BYTES and view.readonly:
-            run = self._own_run(self._pool.adopt(view, timeout_seconds), size, timeout_seconds)
-        elif sp.HEADER_BYTES + size < OWN_SLAB_BYTES:
-            run = self._shared_run(view, size, timeout_seconds)
-        else:
-            slab = self._pool.acquire(size, timeout_seconds)
-            if slab is not None:
-                slab.view[:size] = view
-            run = self._own_run(slab, size, timeout_seconds)
+        run = self._run_of(view, size, timeout_seconds)
+        if run is None:
+            raise self._no_room(timeout_seconds)
         self._messages += 1
         self._bytes += size
         self._queue.put(run)
 
-    def _own_run(self, slab: Slab | None, size: int, timeout_seconds: float) -> Run:
-        if slab is None:
-            raise self._no_room(timeout_seconds)
-        self._pool.add_run(slab)
-        self._pool.end_filling(slab)
-        run = Run(slab, 0, size, 1)
-        run.header = sp.frame_header(size)
-        return run
-
-    def _shared_run(self, view: memoryview, size: int, timeout_seconds: float) -> Run:
-        start = self._filled
-        behind = start + sp.HEADER_BYTES + size
-        slab = self._slab
-        if slab is None or behind > len(slab.view):
-            start, behind = 0, sp.HEADER_BYTES + size
-            slab = self._next_slab(behind, timeout_seconds)
-        sp.write_word(slab.view, start, size)
-        slab.view[start + sp.HEADER_BYTES : behind] = view
-        self._filled = behind
-        self._pool.add_run(slab)
-        return Run(slab, start, behind, 1)
-
-    def _next_slab(self, needed_bytes: int, timeout_seconds: float) -> Slab:
-        if self._slab is not None:
-            self._pool.end_filling(self._slab)
-            self._slab = None
-        slab = self._pool.acquire(needed_bytes, timeout_seconds)
-        if slab is None:
-            raise self._no_room(timeout_seconds)
-        self._slab = slab
-        return slab
+    def _run_of(self, view: memoryview, size: int, timeout_seconds: float) -> Run | None:
+        is_promised = view.readonly and size >= COPY_BELOW_BYTES
+        if not is_promised and sp.HEADER_BYTES + size < OWN_SLAB_BYTES:
+            return self._packer.take() if self._packer.add(view, timeout_seconds) else None
+        if is_promised:
+            slab = self._pool.adopt(view, timeout_seconds)
+        elif (slab := self._pool.acquire(size, timeout_seconds)) is not None:
+            slab.view[:size] = view
+        return None if slab is None else own_run(self._pool, slab, size)
 
     def _no_room(self, timeout_seconds: float) -> UnavailableError | IncompleteStreamError:
         problems = self._problems()
@@ -168,9 +140,7 @@ class QueuedPushSocket:
         if self._report is not None:
             return self._report
         deadline = time.monotonic() + timeout_seconds
-        if self._slab is not None:
-            self._pool.end_filling(self._slab)
-            self._slab = None
+        self._packer.release()
         self._queue.close()
         self._wait(lambda: self._queue.is_delivered or self._is_deserted(), deadline)
         self._wait(self._is_deserted, deadline)

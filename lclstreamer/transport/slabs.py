@@ -7,6 +7,8 @@ into back-pressure: a reader that gets no slab stops reading, and TCP tells its 
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import sys
 import threading
 import time
@@ -19,9 +21,19 @@ OWN_SLAB_BYTES = 1 << 17
 """A message of at least this size, with its header, gets a slab of its own."""
 _GRAIN_BYTES = 4096
 _STEPS_PER_OCTAVE = 16  # sizes of slabs for one message: at most 1/16 is wasted
-_OWN_REFERENCES = 2  # to a bytearray that nobody else uses: a local variable and an argument
+_OWN_REFERENCES = 2  # to memory that nobody else uses: a local variable and an argument
 _LENT_SLABS = 2
+_HUGE_PAGES_FROM_BYTES = 4 << 20
 _NOTHING = memoryview(b"")
+
+
+def _allocate(size: int) -> mmap.mmap:
+    """Fresh memory; unlike a bytearray's, nobody fills it with zeros before it is filled."""
+    data = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if size >= _HUGE_PAGES_FROM_BYTES:
+        with contextlib.suppress(OSError):  # a kernel without them
+            data.madvise(mmap.MADV_HUGEPAGE)
+    return data
 
 
 class Slab:
@@ -37,7 +49,7 @@ class Slab:
 
     __slots__ = ("capacity", "data", "is_filling", "is_landing", "runs", "view")
 
-    def __init__(self, data: bytearray | memoryview, capacity: int, *, is_landing: bool) -> None:
+    def __init__(self, data: mmap.mmap | memoryview, capacity: int, *, is_landing: bool) -> None:
         self.data = data
         self.view = memoryview(data)
         self.capacity = capacity
@@ -71,9 +83,9 @@ class SlabPool:
         self._idle_landing = 0  # bytes of landing slabs in which no run is left
         self._readers = 1
         self._is_closed = False
-        self._free: dict[int, list[bytearray]] = {}
+        self._free: dict[int, list[mmap.mmap]] = {}
         self._free_bytes = 0
-        self._lent: deque[bytearray] = deque(maxlen=_LENT_SLABS)
+        self._lent: deque[mmap.mmap] = deque(maxlen=_LENT_SLABS)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._line: deque[object] = deque()  # who waits for memory, in order of arrival
@@ -117,9 +129,7 @@ class SlabPool:
             else:
                 self._make_room()
                 data = None
-        if data is None:
-            data = bytearray(size)
-        return Slab(data, size, is_landing=is_landing)
+        return Slab(data or _allocate(size), size, is_landing=is_landing)
 
     def adopt(self, payload: memoryview, timeout_seconds: float) -> Slab | None:
         """Count memory that somebody else owns as a slab; None if there is no room in time."""
@@ -200,7 +210,7 @@ class SlabPool:
 
     def _take_back(self, slab: Slab) -> None:
         self._in_use -= slab.capacity
-        if not isinstance(slab.data, bytearray):
+        if not isinstance(slab.data, mmap.mmap):
             return
         slab.view.release()
         self._lent.append(slab.data)

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lclstreamer.transport import sp
+from lclstreamer.transport.packer import Packer, own_run
 from lclstreamer.transport.records import PeerRecord
 from lclstreamer.transport.run_queue import RunQueue
 from lclstreamer.transport.runs import Run
-from lclstreamer.transport.slabs import Slab, SlabPool
+from lclstreamer.transport.slabs import SlabPool
 from lclstreamer.transport.url import Endpoint
 from lclstreamer.transport.wire import TICK_SECONDS
 from lclstreamer.transport.zmq_watch import COPY_BELOW_BYTES, make_socket
@@ -71,8 +71,7 @@ class ZmqInlet:
         self._ends_after = ends_after
         self._is_draining = False
         self._is_aborted = False
-        self._slab: Slab | None = None
-        self._begun = self._filled = self._count = 0
+        self._packer = Packer(pool, self)
 
     @property
     def peers_seen(self) -> int:
@@ -144,9 +143,8 @@ class ZmqInlet:
                 elif self._is_over() and time.monotonic() - quiet_since >= _QUIET_SECONDS:
                     return
         finally:
-            self._flush_run()
-            if self._slab is not None:
-                self._pool.end_filling(self._slab)
+            self._put(self._packer.take())
+            self._packer.release()
 
     def _is_over(self) -> bool:
         if self._is_draining:
@@ -170,9 +168,11 @@ class ZmqInlet:
                 self._refuse_parts()
                 continue
             was_small = len(view) < COPY_BELOW_BYTES
+            if not was_small:
+                self._put(self._packer.take())  # what came before goes before
             if not (self._append(view) if was_small else self._put_own(view)):
                 break
-        self._flush_run()
+        self._put(self._packer.take())
 
     def _refuse_parts(self) -> None:
         """A message of several parts cannot be passed on to a peer of another protocol."""
@@ -185,39 +185,18 @@ class ZmqInlet:
         )
 
     def _put_own(self, view: memoryview) -> bool:
-        self._flush_run()
         slab = self._pool.adopt(view, _ROOM_SECONDS)
         if slab is None:
             return False
-        self._pool.add_run(slab)
-        self._pool.end_filling(slab)
-        run = Run(slab, 0, len(view), 1, self)
-        run.header = sp.frame_header(len(view))
-        self.record.count(1, len(view))
-        self._queue.put(run)
+        self._put(own_run(self._pool, slab, len(view), self))
         return True
 
     def _append(self, view: memoryview) -> bool:
-        needed = sp.HEADER_BYTES + len(view)
-        slab = self._slab
-        if slab is None or self._filled + needed > len(slab.view):
-            self._flush_run()
-            if slab is not None:
-                self._pool.end_filling(slab)
-            slab = self._slab = self._pool.acquire(needed, _ROOM_SECONDS)
-            self._begun = self._filled = 0
-            if slab is None:
-                return False
-        sp.write_word(slab.view, self._filled, len(view))
-        self._filled += needed
-        slab.view[self._filled - len(view) : self._filled] = view
-        self._count += 1
-        return True
+        if not self._packer.fits(len(view)):
+            self._put(self._packer.take())
+        return self._packer.add(view, _ROOM_SECONDS)
 
-    def _flush_run(self) -> None:
-        if self._slab is not None and self._count:
-            self._pool.add_run(self._slab)
-            run = Run(self._slab, self._begun, self._filled, self._count, self)
+    def _put(self, run: Run | None) -> None:
+        if run is not None:
             self.record.count(run.messages, run.payload_bytes)
-            self._begun, self._count = self._filled, 0
             self._queue.put(run)
