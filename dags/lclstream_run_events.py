@@ -52,7 +52,7 @@ with DAG(
     dag_id="lclstream_run_events",
     description="Start a transfer for each run event that a rule fits",
     schedule=make_schedule(),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     tags=["lclstream"],

@@ -29,6 +29,18 @@ was produced was delivered**. The task `settle` has the numbers as its result.
 
 Where consumers connect: the result of `buffer_up`. **To cancel, mark the run as failed**: its jobs
 are canceled and `buffer_down` sees to it. To run it again, clear `buffer_up`.
+
+The parameter `streamer` is what `lclstreamer run` takes, without handlers, for example:
+```
+{"source_identifier": "exp=mfxx00126,run=17", "skip_incomplete_events": true,
+ "event_source": {"type": "Psana2EventSource"},
+ "data_sources": {
+   "timestamp": {"type": "Psana2Timestamp"},
+   "image": {"type": "Psana2DetectorInterface",
+             "psana_name": "jungfrau", "psana_fields": "raw.raw"}},
+ "processing_pipeline": {"type": "BatchProcessingPipeline", "batch_size": 10},
+ "data_serializer": {"type": "Hdf5Serializer"}}
+```
 """
 
 with DAG(

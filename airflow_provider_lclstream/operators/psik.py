@@ -20,6 +20,7 @@ from airflow_provider_lclstream.hooks.job_watch import (
     read_event,
 )
 from airflow_provider_lclstream.hooks.settings import number
+from airflow_provider_lclstream.links import PsikJobLink
 from airflow_provider_lclstream.operators.task_memory import TaskMemory, jobid_of, task_instance
 from airflow_provider_lclstream.operators.waiting import JobWaitingOperator
 from lclstreamer.core.errors import ConfigurationError, TemporaryError
@@ -35,6 +36,10 @@ CANCEL_SECONDS = 20.0
 
 class PsikJobOperator(JobWaitingOperator):
     """Run a job; return what it produced. Its id is the XCom ``jobid`` before the wait begins.
+
+    Marking the task as failed or successful cancels the job. Airflow does not tell a trigger that
+    had not begun yet, so where no job may outlive its DAG run, add a teardown that cancels, as
+    ``lclstream_transfer`` does.
 
     Args:
         job_spec: the job, as a `JobSpec` or a mapping; its texts are templates.
@@ -58,6 +63,7 @@ class PsikJobOperator(JobWaitingOperator):
         "guard_jobid",
     )
     template_fields_renderers = {"job_spec": "json", "files": "json"}
+    operator_extra_links = (PsikJobLink(),)
 
     def __init__(
         self,

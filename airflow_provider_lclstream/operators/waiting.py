@@ -14,7 +14,6 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow_provider_lclstream.hooks.job_watch import JobEvent, JobWatch
 from airflow_provider_lclstream.hooks.psik import PsikHook
 from airflow_provider_lclstream.hooks.settings import number
-from airflow_provider_lclstream.links import PsikJobLink
 from airflow_provider_lclstream.triggers.psik import PsikJobTrigger
 
 TRIGGER_GRACE = timedelta(minutes=5)
@@ -33,7 +32,6 @@ class JobWaitingOperator(BaseOperator):
     """
 
     template_fields: Collection[str] = ("psik_conn_id",)
-    operator_extra_links = (PsikJobLink(),)
     ui_color = "#d5e8f0"
 
     def __init__(

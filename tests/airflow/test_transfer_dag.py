@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -147,6 +149,41 @@ def test_a_failed_streamer_is_settled_and_fails_the_run(run_dag, consumers, jobs
     assert any("the streamer's job is failed" in text for text in settlement["problems"])
     assert "/no/such/file.h5" in end.log, "the end of the job's log is in the task's log"
     assert all(job.reconcile().is_final for job in jobs_of_this_test().values())
+
+
+def test_a_buffer_that_dies_ends_the_transfer(run_dag, jobs_of_this_test, wait_for):
+    slow = {
+        "event_source": {
+            "type": "InternalEventSource",
+            "number_of_events_to_generate": 10_000,
+            "events_per_second": 20,
+        }
+    }
+
+    def kill():
+        streamer = wait_for(lambda: jobs_of_this_test().get("streamer"), what="the streamer")
+        wait_for(lambda: streamer.reconcile() == "active", what="its start")
+        buffer = jobs_of_this_test()["buffer"]
+        os.kill(json.loads((buffer.work / ENDPOINTS_FILE).read_text())["pid"], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    end = run_dag(DAG_ID, request(streamer=slow))
+    killer.join()
+    assert end.state == "failed"
+    assert end.states["streamer"] == "failed"
+    problems = end.xcoms["settle", "return_value"]["problems"]
+    assert any("the buffer left no ledger" in text for text in problems)
+    assert all(job.reconcile().is_final for job in jobs_of_this_test().values())
+
+
+def test_the_example_in_the_documentation_of_the_dag_is_a_request(airflow_db, repository):
+    from airflow.dag_processing.dagbag import DagBag
+
+    from airflow_provider_lclstream.transfer.models import TransferRequest
+
+    text = DagBag(dag_folder=str(repository / "dags")).dags[DAG_ID].doc_md.split("```")[1]
+    TransferRequest.model_validate(request() | {"streamer": json.loads(text)})
 
 
 def test_a_mistake_is_told_before_anything_runs(run_dag, jobs_of_this_test):
