@@ -21,18 +21,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow_provider_lclstream.certified.authority import Authority
-from airflow_provider_lclstream.certified.certificates import (
-    Grant,
-    build_request,
-    read_request,
-    to_base64url,
-    to_pem,
-)
+from airflow_provider_lclstream.certified.certificates import Grant
 from airflow_provider_lclstream.certified.clients import http_client
 from airflow_provider_lclstream.certified.contexts import client_ssl_context, server_ssl_context
 from airflow_provider_lclstream.certified.creation import NewIdentity, create_identity
+from airflow_provider_lclstream.certified.encoding import to_base64url, to_pem
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.introduction import install
+from airflow_provider_lclstream.certified.key_requests import build_request, read_request
 from airflow_provider_lclstream.certified.names import person_name, service_name
 from airflow_provider_lclstream.certified.trust import TrustedService
 from lclstreamer.transport.peer import distinguished_name

@@ -16,15 +16,14 @@ from cryptography import x509
 from airflow_provider_lclstream.certified.certificates import (
     BACKDATE,
     Grant,
-    KeyRequest,
     build_leaf,
     build_list,
-    read_certificate,
-    to_base64url,
 )
+from airflow_provider_lclstream.certified.encoding import read_certificate, to_base64url
 from airflow_provider_lclstream.certified.files import make_folder, write_file
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.introduction import Introduction
+from airflow_provider_lclstream.certified.key_requests import KeyRequest
 from airflow_provider_lclstream.certified.keys import (
     PrivateKey,
     fingerprint,

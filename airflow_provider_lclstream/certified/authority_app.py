@@ -23,12 +23,9 @@ from airflow_provider_lclstream.certified.asgi import (
     send_problem,
 )
 from airflow_provider_lclstream.certified.authority import Authority
-from airflow_provider_lclstream.certified.certificates import (
-    MAXIMUM_TEXT_BYTES,
-    read_request,
-    to_pem,
-)
+from airflow_provider_lclstream.certified.encoding import MAXIMUM_TEXT_BYTES, to_pem
 from airflow_provider_lclstream.certified.folder import IdentityFolder
+from airflow_provider_lclstream.certified.key_requests import read_request
 from lclstreamer.core.errors import BadInputError, LCLStreamError, PermissionDeniedError
 
 logger = logging.getLogger(__name__)

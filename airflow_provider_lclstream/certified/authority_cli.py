@@ -65,7 +65,7 @@ def introduce(
     import getpass
 
     from airflow_provider_lclstream.certified.authority import Authority
-    from airflow_provider_lclstream.certified.certificates import read_request
+    from airflow_provider_lclstream.certified.key_requests import read_request
     from airflow_provider_lclstream.certified.subjects import grant_for
 
     authority = Authority(IdentityFolder(config).require())

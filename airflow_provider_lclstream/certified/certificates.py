@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -18,20 +13,12 @@ from airflow_provider_lclstream.certified.keys import (
     PrivateKey,
     PublicKey,
     signing_hash,
-    supported_public_key,
 )
 from airflow_provider_lclstream.certified.names import Kind
-from lclstreamer.core.errors import BadInputError
-from lclstreamer.transport.peer import PARSE_ERRORS, USAGES, Role
-
-MAXIMUM_TEXT_BYTES = 64 * 1024
-"""A certificate, request or introduction longer than this is refused unread."""
+from lclstreamer.transport.peer import USAGES, Role
 
 BACKDATE = timedelta(minutes=5)
 """Certificates start this much in the past: the clocks of two machines never quite agree."""
-
-Proof = Literal["request", "connection", "none"]
-"""How a requester proved to hold the key: signed the request, opened the connection, not at all."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +38,6 @@ class Grant:
     role: Role
     lifetime: timedelta
     alternative_names: x509.SubjectAlternativeName | None = None
-
-
-@dataclass(frozen=True)
-class KeyRequest:
-    """A public key to be certified, and what its sender claims to be (never believed).
-
-    Attributes:
-        public_key: the key.
-        claimed_subject: the distinguished name in the request, for people to read.
-        proof: whether the request is signed by the key.
-        digest: identifies this very request.
-    """
-
-    public_key: PublicKey
-    claimed_subject: x509.Name
-    proof: Proof
-    digest: str
 
 
 def build_authority(name: x509.Name, key: PrivateKey, lifetime: timedelta) -> x509.Certificate:
@@ -173,133 +143,3 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def build_request(subject: x509.Name, key: PrivateKey) -> x509.CertificateSigningRequest:
-    """A request that proves possession of the key; its subject is a wish, not a claim to rights."""
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    return builder.sign(key, signing_hash(key))
-
-
-def read_request(data: bytes) -> KeyRequest:
-    """Read a request: PEM, DER in base64url, or a certificate in either form, as upstream sends.
-
-    Raises:
-        BadInputError: it is none of these, its signature is wrong or its key is not supported.
-    """
-    found = _parse_request(data)
-    proof: Proof = "none"
-    try:
-        if isinstance(found, x509.CertificateSigningRequest):
-            if not found.is_signature_valid:
-                raise BadInputError(
-                    "the request is not signed by the key it asks a certificate for",
-                    mend="make a new one with `lclstream certified request`",
-                )
-            proof = "request"
-        key = supported_public_key(found.public_key())
-        subject = found.subject
-    except PARSE_ERRORS as error:
-        raise _not_a_request(error) from error
-    der = found.public_bytes(Encoding.DER)
-    return KeyRequest(key, subject, proof, f"sha256:{hashlib.sha256(der).hexdigest()}")
-
-
-def _parse_request(data: bytes) -> x509.CertificateSigningRequest | x509.Certificate:
-    text = _bounded(data).strip()
-    try:
-        if text.startswith(b"-----BEGIN CERTIFICATE-----"):
-            return x509.load_pem_x509_certificate(text)
-        if text.startswith(b"-----"):
-            return x509.load_pem_x509_csr(text)
-        der = from_base64url(text.decode("ascii"))
-    except PARSE_ERRORS as error:
-        raise _not_a_request(error) from error
-    for load in (x509.load_der_x509_csr, x509.load_der_x509_certificate):
-        try:
-            return load(der)
-        except PARSE_ERRORS:
-            continue
-    raise _not_a_request("neither a certificate nor a request")
-
-
-def _not_a_request(reason: object) -> BadInputError:
-    return BadInputError(
-        f"this is no request for a certificate: {reason}",
-        mend="make one with `lclstream certified request`, or `certified get-ident`",
-    )
-
-
-def _bounded(data: bytes) -> bytes:
-    if len(data) > MAXIMUM_TEXT_BYTES:
-        raise BadInputError(
-            f"{len(data)} bytes are too many for a certificate", mend="send one certificate alone"
-        )
-    return data
-
-
-def to_pem(item: x509.Certificate | x509.CertificateSigningRequest) -> str:
-    """PEM text."""
-    return item.public_bytes(Encoding.PEM).decode("ascii")
-
-
-def to_base64url(item: x509.Certificate | x509.CertificateSigningRequest) -> str:
-    """DER in base64 with the alphabet for URLs, as introductions carry it."""
-    return base64.urlsafe_b64encode(item.public_bytes(Encoding.DER)).decode("ascii")
-
-
-def from_base64url(text: str) -> bytes:
-    """The bytes behind base64url text.
-
-    Raises:
-        BadInputError: it holds other characters, or is cut short.
-    """
-    try:
-        return base64.b64decode(text.strip().encode("ascii"), altchars=b"-_", validate=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
-        raise BadInputError(
-            f"this is not base64url text: {error}", mend="copy the whole text, nothing else"
-        ) from error
-
-
-def read_certificate(data: bytes | str) -> x509.Certificate:
-    """Read one certificate from PEM or base64url text.
-
-    Raises:
-        BadInputError: it is neither.
-    """
-    text = _bounded(data.encode() if isinstance(data, str) else data).strip()
-    try:
-        if text.startswith(b"-----"):
-            return x509.load_pem_x509_certificate(text)
-        return x509.load_der_x509_certificate(from_base64url(text.decode("ascii")))
-    except PARSE_ERRORS as error:
-        raise BadInputError(
-            f"this is no certificate: {error}", mend="give PEM or base64url text of one"
-        ) from error
-
-
-def read_certificate_file(path: Path) -> x509.Certificate:
-    """Read one certificate from a file.
-
-    Raises:
-        BadInputError: the file cannot be read or holds none.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInputError(
-            f"the certificate cannot be read: {error.strerror}",
-            mend="run `lclstream certified check`, or name the right file",
-            where=str(path),
-        ) from error
-    return read_certificate(data)
-
-
-def is_authority(certificate: x509.Certificate) -> bool:
-    """Whether a certificate may sign others."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (*PARSE_ERRORS, x509.ExtensionNotFound):
-        return False
-    return found.value.ca

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from cryptography import x509
 
-from airflow_provider_lclstream.certified.certificates import read_certificate_file
+from airflow_provider_lclstream.certified.encoding import read_certificate_file
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.policy import load_policy
 from airflow_provider_lclstream.certified.trust import read_service, service_names

@@ -89,8 +89,9 @@ def request(
     """Print a request for a certificate, signed by the own key, to give to an authority."""
     from cryptography import x509
 
-    from airflow_provider_lclstream.certified.certificates import build_request, to_pem
+    from airflow_provider_lclstream.certified.encoding import to_pem
     from airflow_provider_lclstream.certified.files import write_file
+    from airflow_provider_lclstream.certified.key_requests import build_request
 
     folder = IdentityFolder(config).require()
     own = folder.own_certificate()
@@ -134,7 +135,7 @@ def add_service_command(
     config: Config = None,
 ) -> None:
     """Trust a service under an alias."""
-    from airflow_provider_lclstream.certified.certificates import to_base64url
+    from airflow_provider_lclstream.certified.encoding import to_base64url
     from airflow_provider_lclstream.certified.trust import TrustedService, add_service
     from lclstreamer.transport.peer import distinguished_name
 
@@ -220,7 +221,7 @@ def export(
     config: Config = None,
 ) -> None:
     """Print the own certificate (upstream: get-ident) or the own authority's (get-signer)."""
-    from airflow_provider_lclstream.certified.certificates import to_base64url, to_pem
+    from airflow_provider_lclstream.certified.encoding import to_base64url, to_pem
 
     folder = IdentityFolder(config).require()
     certificate = folder.read_authority() if what == "authority" else folder.own_certificate()
@@ -259,7 +260,7 @@ def _read_authority(path: Path) -> Any:
     """An authority's certificate: PEM, base64url, or the JSON of get-signer or an introduction."""
     import json
 
-    from airflow_provider_lclstream.certified.certificates import is_authority, read_certificate
+    from airflow_provider_lclstream.certified.encoding import is_authority, read_certificate
 
     data = read_input(path)
     if data.lstrip().startswith(b"{"):

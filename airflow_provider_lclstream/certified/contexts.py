@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-from airflow_provider_lclstream.certified.certificates import read_certificate_file
+from airflow_provider_lclstream.certified.encoding import read_certificate_file
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.names import file_stem
 from airflow_provider_lclstream.certified.trust import TrustedService, read_service

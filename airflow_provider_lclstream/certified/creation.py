@@ -13,16 +13,12 @@ from pathlib import Path
 from cryptography import x509
 
 from airflow_provider_lclstream.certified.authority import Authority
-from airflow_provider_lclstream.certified.certificates import (
-    Grant,
-    build_authority,
-    build_request,
-    read_request,
-    to_pem,
-)
+from airflow_provider_lclstream.certified.certificates import Grant, build_authority
+from airflow_provider_lclstream.certified.encoding import to_pem
 from airflow_provider_lclstream.certified.files import make_folder, write_file
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.introduction import install
+from airflow_provider_lclstream.certified.key_requests import build_request, read_request
 from airflow_provider_lclstream.certified.keys import KeyType, generate_key, write_key
 from airflow_provider_lclstream.certified.names import Kind, alternative_names, signing_name
 from lclstreamer.core.errors import ConfigurationError, OutputError

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from airflow_provider_lclstream.certified.certificates import read_certificate_file
+from airflow_provider_lclstream.certified.encoding import read_certificate_file
 from airflow_provider_lclstream.certified.keys import PrivateKey, read_key
 from lclstreamer.core.errors import ConfigurationError
 from lclstreamer.transport.identity import FOLDER_VARIABLES, default_folder, passphrase

@@ -14,7 +14,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from airflow_provider_lclstream.certified.certificates import (
+from airflow_provider_lclstream.certified.encoding import (
     is_authority,
     read_certificate,
     read_certificate_file,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from airflow_provider_lclstream.certified.certificates import read_certificate_file
+from airflow_provider_lclstream.certified.encoding import read_certificate_file
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.trust import read_service, service_names
 from lclstreamer.core.errors import LCLStreamError

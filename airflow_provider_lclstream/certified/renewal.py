@@ -6,19 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_lclstream.certified.authority import Authority
-from airflow_provider_lclstream.certified.certificates import (
-    build_request,
-    read_certificate_file,
-    read_request,
-    to_base64url,
-    to_pem,
-)
 from airflow_provider_lclstream.certified.check import expiry_finding
 from airflow_provider_lclstream.certified.clients import explain, http_client
 from airflow_provider_lclstream.certified.contexts import Target
+from airflow_provider_lclstream.certified.encoding import (
+    read_certificate_file,
+    to_base64url,
+    to_pem,
+)
 from airflow_provider_lclstream.certified.files import write_file
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.introduction import install, parse_introduction
+from airflow_provider_lclstream.certified.key_requests import build_request, read_request
 from airflow_provider_lclstream.certified.trust import read_yaml
 from lclstreamer.core.errors import BadInputError, PermissionDeniedError, UnavailableError
 from lclstreamer.transport.peer import PeerIdentity, distinguished_name, identity_of
@@ -131,7 +130,7 @@ def _renew_there(folder: IdentityFolder, path: Path, former: PeerIdentity, url: 
 
 
 def _settings(folder: IdentityFolder, path: Path, pinned: str) -> TlsSettings:
-    from airflow_provider_lclstream.certified.certificates import read_certificate
+    from airflow_provider_lclstream.certified.encoding import read_certificate
 
     authority = to_pem(read_certificate(pinned))
     return TlsSettings(folder.credential(path), (authority,), (folder.revoked,))

@@ -11,8 +11,8 @@ from typing import Any
 
 from cryptography import x509
 
-from airflow_provider_lclstream.certified.certificates import read_certificate
 from airflow_provider_lclstream.certified.contexts import client_settings
+from airflow_provider_lclstream.certified.encoding import read_certificate
 from airflow_provider_lclstream.certified.files import make_folder, write_file
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.trust import TrustedService, read_yaml
@@ -135,7 +135,7 @@ def _verification(folder: IdentityFolder, authority: FollowedAuthority) -> Any:
     # Lists are signed, so plain HTTP will do; over HTTPS the authority's own server is expected.
     if not authority.url.startswith("https://"):
         return False
-    from airflow_provider_lclstream.certified.certificates import to_base64url
+    from airflow_provider_lclstream.certified.encoding import to_base64url
 
     name = distinguished_name(authority.certificate.subject)
     service = TrustedService(authority.url, to_base64url(authority.certificate), [name])

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow_provider_lclstream.certified.asgi import AccessLayer, Application, http_protocol
+from airflow_provider_lclstream.certified.access_log import AccessLayer
+from airflow_provider_lclstream.certified.asgi import Application, http_protocol
 from airflow_provider_lclstream.certified.log_sink import LogSink
 from lclstreamer.core.errors import (
     BadInputError,

@@ -9,11 +9,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from airflow_provider_lclstream.certified.certificates import (
-    is_authority,
-    read_certificate,
-    to_pem,
-)
+from airflow_provider_lclstream.certified.encoding import is_authority, read_certificate, to_pem
 from airflow_provider_lclstream.certified.files import make_folder, write_file
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.names import require_alias

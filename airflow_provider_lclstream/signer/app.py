@@ -21,13 +21,11 @@ from airflow_provider_lclstream.certified.asgi import (
     send_problem,
 )
 from airflow_provider_lclstream.certified.authority import Authority
-from airflow_provider_lclstream.certified.certificates import (
-    MAXIMUM_TEXT_BYTES,
-    Grant,
-    read_request,
-)
+from airflow_provider_lclstream.certified.certificates import Grant
+from airflow_provider_lclstream.certified.encoding import MAXIMUM_TEXT_BYTES
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.introduction import Introduction
+from airflow_provider_lclstream.certified.key_requests import read_request
 from airflow_provider_lclstream.certified.names import person_name
 from airflow_provider_lclstream.certified.record import Issue
 from airflow_provider_lclstream.signer.caller import CALLER, Caller

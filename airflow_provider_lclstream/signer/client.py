@@ -9,12 +9,10 @@ import subprocess
 from pathlib import Path
 from urllib.parse import quote
 
-from airflow_provider_lclstream.certified.certificates import (
-    build_request,
-    to_base64url,
-)
+from airflow_provider_lclstream.certified.encoding import to_base64url
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.introduction import install, parse_introduction
+from airflow_provider_lclstream.certified.key_requests import build_request
 from airflow_provider_lclstream.certified.names import person_name
 from airflow_provider_lclstream.signer.caller import credentials_of
 from airflow_provider_lclstream.signer.server import require_safe_folder

@@ -12,17 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from airflow_provider_lclstream.certified.authority import Authority
-from airflow_provider_lclstream.certified.certificates import (
-    Grant,
-    build_request,
-    read_request,
-    to_base64url,
-    to_pem,
-)
+from airflow_provider_lclstream.certified.certificates import Grant
 from airflow_provider_lclstream.certified.creation import NewIdentity, create_identity
+from airflow_provider_lclstream.certified.encoding import to_base64url, to_pem
 from airflow_provider_lclstream.certified.files import write_file
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.introduction import Introduction, install
+from airflow_provider_lclstream.certified.key_requests import build_request, read_request
 from airflow_provider_lclstream.certified.keys import write_key
 from airflow_provider_lclstream.certified.names import (
     job_name,

@@ -29,17 +29,14 @@ from identities import (
 )
 
 from airflow_provider_lclstream.certified.authority import Authority
-from airflow_provider_lclstream.certified.certificates import (
-    Grant,
-    build_request,
-    to_base64url,
-    to_pem,
-)
+from airflow_provider_lclstream.certified.certificates import Grant
 from airflow_provider_lclstream.certified.contexts import (
     client_settings,
     client_ssl_context,
     server_settings,
 )
+from airflow_provider_lclstream.certified.encoding import to_base64url, to_pem
+from airflow_provider_lclstream.certified.key_requests import build_request
 from airflow_provider_lclstream.certified.names import person_name, service_name
 from airflow_provider_lclstream.certified.trust import TrustedService
 from lclstreamer.transport.peer import identity_of
@@ -145,7 +142,7 @@ def test_stolen_server_name(server, mallory, tmp_path):
     names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(LOOPBACK))])
     builder = x509.CertificateSigningRequestBuilder().subject_name(service_name("psik"))
     csr = builder.add_extension(names, critical=False).sign(mallory.read_key(), None)
-    from airflow_provider_lclstream.certified.certificates import read_request
+    from airflow_provider_lclstream.certified.key_requests import read_request
 
     grant = Grant("person", person_name("M", "mallory"), "client", timedelta(days=1))
     signed = (
@@ -400,7 +397,7 @@ def test_a_service_never_trusts_its_clients_for_other_names(server, tmp_path):
     introduce(server, first, "alice")
     here = identity_of(introduce(service(tmp_path / "other"), second, "alice").signed)
     there = Authority(server).record.issues(principal="uid:alice")[0]
-    from airflow_provider_lclstream.certified.certificates import read_certificate
+    from airflow_provider_lclstream.certified.encoding import read_certificate
 
     mine = identity_of(read_certificate(there.certificate))
     assert here.principal == mine.principal

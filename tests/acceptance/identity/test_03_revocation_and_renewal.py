@@ -10,9 +10,9 @@ import httpx2
 import pytest
 from identities import LOOPBACK, introduce, organisation, person, service, stem_of
 
-from airflow_provider_lclstream.certified.certificates import to_base64url
 from airflow_provider_lclstream.certified.clients import http_client, service_client
 from airflow_provider_lclstream.certified.contexts import client_ssl_context
+from airflow_provider_lclstream.certified.encoding import to_base64url
 from airflow_provider_lclstream.certified.trust import (
     TrustedService,
     add_service,

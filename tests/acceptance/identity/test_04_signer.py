@@ -11,7 +11,8 @@ import pytest
 from identities import person
 from signers import BIN, DAEMON, MAY_CHANGE_USER, MEND, Site, as_user
 
-from airflow_provider_lclstream.certified.certificates import build_request, to_base64url
+from airflow_provider_lclstream.certified.encoding import to_base64url
+from airflow_provider_lclstream.certified.key_requests import build_request
 from airflow_provider_lclstream.certified.names import person_name
 from airflow_provider_lclstream.certified.record import Record
 

@@ -198,7 +198,7 @@ def test_renewal_and_revocation_by_another_machine(tmp_path, processes, wait_for
     server, client = service(tmp_path / "server", "psik"), person(tmp_path / "client", "alice")
     introduce(facility, client, "alice")
     introduce(facility, server, "service-account")
-    from airflow_provider_lclstream.certified.certificates import to_base64url
+    from airflow_provider_lclstream.certified.encoding import to_base64url
     from airflow_provider_lclstream.certified.trust import (
         TrustedService,
         add_service,

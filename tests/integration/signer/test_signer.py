@@ -27,12 +27,9 @@ from signers import (
     give,
 )
 
-from airflow_provider_lclstream.certified.certificates import (
-    build_request,
-    read_certificate,
-    to_base64url,
-)
+from airflow_provider_lclstream.certified.encoding import read_certificate, to_base64url
 from airflow_provider_lclstream.certified.introduction import install, parse_introduction
+from airflow_provider_lclstream.certified.key_requests import build_request
 from airflow_provider_lclstream.certified.names import person_name
 from airflow_provider_lclstream.certified.record import Record
 from lclstreamer.transport.peer import identity_of

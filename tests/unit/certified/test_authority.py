@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from identities import LOOPBACK, introduce, job, person, request_of, service
 
 from airflow_provider_lclstream.certified.authority import SUPERSEDED, Authority
-from airflow_provider_lclstream.certified.certificates import (
-    Grant,
+from airflow_provider_lclstream.certified.certificates import Grant
+from airflow_provider_lclstream.certified.encoding import (
     read_certificate_file,
-    read_request,
     to_base64url,
     to_pem,
 )
+from airflow_provider_lclstream.certified.key_requests import read_request
 from airflow_provider_lclstream.certified.names import (
     alternative_names,
     job_name,

@@ -13,14 +13,11 @@ from hypothesis import strategies as st
 from identities import introduce, person, request_of, service
 
 from airflow_provider_lclstream.certified.authority import Authority
-from airflow_provider_lclstream.certified.certificates import (
-    Grant,
-    read_certificate,
-    read_request,
-    to_pem,
-)
+from airflow_provider_lclstream.certified.certificates import Grant
 from airflow_provider_lclstream.certified.contexts import resolve
+from airflow_provider_lclstream.certified.encoding import read_certificate, to_pem
 from airflow_provider_lclstream.certified.introduction import install, parse_introduction
+from airflow_provider_lclstream.certified.key_requests import read_request
 from airflow_provider_lclstream.certified.names import person_name
 from airflow_provider_lclstream.certified.trust import read_service, trust_authority
 from lclstreamer.core.errors import BadInputError, LCLStreamError
