@@ -95,10 +95,6 @@ class Inlet:
         finally:
             self.record.lost_bytes = self._assembler.drop()
             self._pool.add_readers(-1)
-            if self.record.lost_bytes and self.record.end != "refused":
-                self._problem(
-                    f"broke off within a message, of which {self.record.lost_bytes} bytes had come"
-                )
             self.is_open = False
             on_end(self)
             self._wire.close()
@@ -177,13 +173,13 @@ class Inlet:
             if count > 0:
                 for item in assembler.advance(count):
                     self._take(item)
-            elif count == 0:
+            elif count == 0 and not self._is_aborted:
                 self._at_end()
                 return
             elif owes:
                 self.flush()
                 self._owes = False
-            elif self._is_draining:
+            elif self._is_draining and not self._is_aborted:
                 self._broken_off("had not ended when the buffer was drained", end="drained")
                 return
             else:
@@ -220,8 +216,11 @@ class Inlet:
             self._problem(f"sent {announced} messages, but {self.record.messages} came")
 
     def _broken_off(self, how: str, *, end: End = "disconnected", always: bool = False) -> None:
+        pending_bytes = self._assembler.pending_bytes
+        if pending_bytes:
+            how += f", within a message of which {pending_bytes} bytes had come"
         # A plain nng producer cannot say that it has ended: to disconnect is all it can do.
-        if always or self.record.confirms:
+        if always or pending_bytes or self.record.confirms:
             self._problem(how)
         self.record.close(end)
 

@@ -200,7 +200,7 @@ def test_a_broken_message_is_dropped_and_told():
         )
     assert [bytes(message) for message in pull] == [b"abc"]
     assert pull.end.reason == "disconnected"
-    assert "broke off within a message, of which 9 bytes had come" in pull.end.problems[0]
+    assert "within a message of which 9 bytes had come" in pull.end.problems[0]
     pull.close()
 
 
