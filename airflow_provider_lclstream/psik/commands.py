@@ -16,17 +16,12 @@ from airflow_provider_lclstream.psik.models import JobSpec, JobState
 from airflow_provider_lclstream.psik.reconciler import reconcile
 from airflow_provider_lclstream.psik.store import JobStore
 from airflow_provider_lclstream.psik.summary import describe, row_facts, select, summarize
+from lclstreamer.core.command_line import new_app, run_app
 from lclstreamer.core.config_file import load_model, parse_model
 from lclstreamer.core.errors import TemporaryError
 from lclstreamer.core.output import note, print_json
 
-app = typer.Typer(
-    name="psik",
-    help="Jobs as folders: run them, watch them, cancel them.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = new_app("Jobs as folders: run them, watch them, cancel them.")
 
 Config = Annotated[
     Path | None,
@@ -38,13 +33,9 @@ JobId = Annotated[str, typer.Argument(metavar="JOBID", help="The job's id.")]
 POLL_SECONDS = 0.1
 
 
-def run_app(argv: list[str]) -> int:
-    """Run the command line and return its exit code; expected errors pass to the caller."""
-    try:
-        app(args=argv, prog_name="lclstream psik")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
-    return 0
+def run_words(words: list[str]) -> int:
+    """Run ``lclstream psik`` with these words and return the exit code."""
+    return run_app(app, words, "lclstream psik")
 
 
 def _store(config: Path | None) -> JobStore:

@@ -80,7 +80,7 @@ class Job:
     @property
     def about(self) -> dict[str, Any]:
         """Facts beside the spec: owner and idempotency key, where given."""
-        return read_json(self._folder.about) or {}
+        return about_of(self._folder)
 
     def secret(self) -> str | None:
         """The key that signs its callbacks, or None."""
@@ -202,7 +202,8 @@ class Job:
         if seen.state is attempt.last.state:
             self._keep_remark(attempt.jobndx, seen.info)
             return False
-        if seen.state is JobState.completed and attempt.last.state is JobState.queued:
+        has_run = seen.has_run or seen.state is JobState.completed
+        if seen.state.is_final and has_run and attempt.last.state is JobState.queued:
             last = self._state_log.append(attempt.jobndx, JobState.active, at=seen.at, after=last)
             if last is None:
                 return False
@@ -233,7 +234,7 @@ class Job:
             except LCLStreamError as error:
                 self._not_taken(attempt, error)
                 return
-            write_json(self._folder.native(attempt.jobndx), {"native_id": native_id})
+            write_json(self._folder.native(attempt.jobndx), {"native_id": native_id}, sync=False)
         if attempt.cancel_request is not None:
             self.backend.cancel(attempt)
 
@@ -277,6 +278,16 @@ class Job:
 
     def _attempt(self, last: Transition) -> Attempt:
         return Attempt(self._folder, last.jobndx, self.spec, last)
+
+
+def about_of(folder: JobFolder) -> dict[str, Any]:
+    """The facts that a job's first row carries: its backend as configured then, its owner."""
+    rows = StateLog(folder.status).read()
+    try:
+        found = json.loads(rows[0].info) if rows else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _not_found(jobid: str) -> JobNotFoundError:

@@ -4,7 +4,7 @@
 
     <prefix>/<jobid>/
       spec.json      the JobSpec, without its secret
-      status.csv     the state log: time,jobndx,state,info
+      status.csv     the state log: time,jobndx,state,info; the first info says whose it is
       log/           console, stdout.<jobndx>, stderr.<jobndx>
       work/          where the script runs, unless the spec names a directory
       .psik/         ours: secret, script, and per attempt: settings, runner, cancel, result
@@ -69,18 +69,13 @@ class JobFolder:
 
     @property
     def script(self) -> Path:
-        """The script, as a file."""
+        """The script, as a file; its runner writes it."""
         return self.private / "script"
 
     @property
     def secret(self) -> Path:
         """The callback's secret, mode 0600; absent where there is none."""
         return self.private / "secret"
-
-    @property
-    def about(self) -> Path:
-        """Our own facts about the job: backend name, owner, idempotency key."""
-        return self.private / "job.json"
 
     def attempt(self, jobndx: int) -> Path:
         """What the runner of an attempt needs to know, mode 0600 (it holds the environment)."""
@@ -139,9 +134,12 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644, sync: boo
         raise
 
 
-def write_json(path: Path, document: Any, *, mode: int = 0o644) -> None:
-    """Write one JSON document atomically."""
-    write_atomically(path, json.dumps(document).encode() + b"\n", mode=mode)
+def write_json(path: Path, document: Any, *, mode: int = 0o644, sync: bool = True) -> None:
+    """Write one JSON document atomically.
+
+    Without ``sync`` it may be lost when the machine loses its power: for what is worthless then.
+    """
+    write_atomically(path, json.dumps(document).encode() + b"\n", mode=mode, sync=sync)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

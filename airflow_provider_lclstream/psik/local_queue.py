@@ -129,7 +129,9 @@ class LocalQueue:
             runner = ProcessId.of(pid)
             if runner is not None:
                 starts = int(noted.get("starts", 0)) + 1
-                write_json(job.runner(attempt), {"runner": runner.to_dict(), "starts": starts})
+                write_json(
+                    job.runner(attempt), {"runner": runner.to_dict(), "starts": starts}, sync=False
+                )
                 ticket.unlink(missing_ok=True)
                 os.write(release, b"+")
         finally:

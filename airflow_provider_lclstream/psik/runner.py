@@ -23,7 +23,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_lclstream.psik.layout import JobFolder, read_json, write_json
+from airflow_provider_lclstream.psik.layout import (
+    JobFolder,
+    read_json,
+    write_atomically,
+    write_json,
+)
 from airflow_provider_lclstream.psik.local_queue import SLOT_DESCRIPTOR, LocalQueue
 from airflow_provider_lclstream.psik.processes import ATTEMPT_VARIABLE, ProcessId, end_all
 from airflow_provider_lclstream.psik.state_log import StateLog
@@ -84,9 +89,10 @@ class Runner:
         noted = {"runner": runner.to_dict()} if runner else {}
         if script is not None:
             noted["script"] = script.to_dict()
-        write_json(self.job.runner(self.jobndx), noted)
+        write_json(self.job.runner(self.jobndx), noted, sync=False)
 
     def _spawn(self) -> int:
+        self._write_script()
         os.chdir(self.settings.get("directory") or self.job.work)
         command = interpreter_of(self.job.script)
         logs = self.job.logs
@@ -104,6 +110,13 @@ class Runner:
             setsigmask=[],
             setsigdef=[signal.SIGPIPE, *_WATCHED],
         )
+
+    def _write_script(self) -> None:
+        text = str((read_json(self.job.spec) or {}).get("script", ""))
+        if not text:
+            raise OSError(errno.EIO, "holds no script", str(self.job.spec))
+        content = (text if text.endswith("\n") else text + "\n").encode()
+        write_atomically(self.job.script, content, mode=0o700, sync=False)
 
     def _environment(self) -> dict[str, str]:
         inherited = self.settings.get("inherited_environment")
@@ -151,7 +164,7 @@ class Runner:
         result["asked_to_end"] = self.asked_to_end
         result["reached_time_limit"] = self.reached_time_limit
         result["problem"] = problem
-        write_json(self.job.result(self.jobndx), result)
+        write_json(self.job.result(self.jobndx), result, sync=False)
         if self.is_local or not (number or self.asked_to_end or code >= 128):
             state, info = conclude(result, read_json(self.job.cancel_request(self.jobndx)))
             with contextlib.suppress(TransitionRefusedError):

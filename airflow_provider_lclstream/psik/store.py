@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from airflow_provider_lclstream.psik.backends import open_backend
 from airflow_provider_lclstream.psik.backends.base import Backend
-from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
+from airflow_provider_lclstream.psik.job import Job, JobNotFoundError, about_of
 from airflow_provider_lclstream.psik.layout import (
     PRIVATE,
     JobFolder,
@@ -87,7 +87,7 @@ class JobStore:
         """
         self.backend(spec.backend).check(spec)
         checked = {_safe_path(name): content for name, content in (files or {}).items()}
-        recipe = _Recipe(spec, checked, {"owner": owner, "created": time.time()})
+        recipe = _Recipe(spec, checked, {"owner": owner} if owner else {})
         try:
             if idempotency_key is None:
                 return Job(self._make(recipe, new_jobid(time.time())), self)
@@ -150,8 +150,7 @@ class JobStore:
         """The backend a job runs on; as it was frozen in the job, if the name is gone by now."""
         name = job.spec.backend
         if name not in self.backends and name not in self._opened:
-            frozen = json.loads(job.history()[0].info or "{}").get("backend", {})
-            config = BackendConfig.model_validate(frozen)
+            config = BackendConfig.model_validate(job.about.get("backend", {}))
             self._opened[name] = open_backend(name, config, self.prefix)
         return self.backend(name)
 
@@ -172,7 +171,7 @@ class JobStore:
             noted = read_json(claim)
             jobid = noted["jobid"] if noted else new_jobid(time.time())
             folder = JobFolder(self.prefix / jobid)
-            if noted and (read_json(folder.about) or {}).get("key") == digest:
+            if noted and about_of(folder).get("key") == digest:
                 return folder
             keyed = replace(recipe, about={**recipe.about, "key": digest})
             while True:
@@ -230,14 +229,11 @@ def _fill(job: JobFolder, recipe: _Recipe, backend: BackendConfig) -> None:
         path = job.work / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.encode() if isinstance(content, str) else content)
-    script = spec.script if spec.script.endswith("\n") else spec.script + "\n"
-    write_atomically(job.script, script.encode(), mode=0o700)
     if spec.cb_secret is not None:
         write_atomically(job.secret, spec.cb_secret.get_secret_value().encode(), mode=0o600)
-    write_json(job.about, dict(recipe.about))
     write_atomically(job.spec, json.dumps(spec.to_stored(), indent=4).encode() + b"\n", mode=0o600)
-    frozen = json.dumps({"backend": backend.model_dump(mode="json", exclude_defaults=True)})
-    write_atomically(job.status, f"{time.time():.6f},0,new,{frozen}\n".encode())
+    facts = {"backend": backend.model_dump(mode="json", exclude_defaults=True), **recipe.about}
+    write_atomically(job.status, f"{time.time():.6f},0,new,{json.dumps(facts)}\n".encode())
 
 
 def _safe_path(name: str) -> PurePosixPath:

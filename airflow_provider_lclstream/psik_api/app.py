@@ -113,6 +113,7 @@ def _reconcile(service: JobService, stop: threading.Event) -> None:
         try:
             for problem in service.reconcile().problems:
                 logger.warning("reconciling", extra={"problem": problem})
+            service.index.sweep()
         except (LCLStreamError, OSError) as error:
             logger.warning("reconciling", extra={"problem": str(error)})
         stop.wait(max(0.1, service.config.reconcile_seconds - (time.monotonic() - began)))

@@ -12,20 +12,17 @@ import typer
 from airflow_provider_lclstream.certified.asgi import Application
 from airflow_provider_lclstream.psik.config import find_config
 from airflow_provider_lclstream.psik_api.settings import ServiceConfig
+from lclstreamer.core.command_line import new_app, run_app
 from lclstreamer.core.errors import ConfigurationError
 from lclstreamer.core.logging import configure_logging
 from lclstreamer.core.output import print_json
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = new_app()
 
 
 def serve_command(words: list[str]) -> int:
     """Run ``lclstream psik serve`` with the words after it."""
-    try:
-        app(args=words, prog_name="lclstream psik serve")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
-    return 0
+    return run_app(app, words, "lclstream psik serve")
 
 
 @app.command()

@@ -1,16 +1,32 @@
-"""The list of jobs, kept in memory: what does not change is read once, states when they change."""
+"""The list of jobs, kept in memory: what does not change is read once, states when they change.
+
+Jobs that are queued, active or young are looked at on every question. The others change only when
+somebody starts them again: the service says so with `look_again`, and `sweep`, which its loop
+calls, finds what was done to them from outside.
+"""
 
 from __future__ import annotations
 
+import bisect
+import json
+import os
 import threading
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_provider_lclstream.psik.job import Job
+from airflow_provider_lclstream.psik.layout import JobFolder, is_jobid
 from airflow_provider_lclstream.psik.state_log import StateLog
 from airflow_provider_lclstream.psik.states import JobState, Transition
 from airflow_provider_lclstream.psik.store import JobStore
+from airflow_provider_lclstream.psik.summary import row_facts
 from lclstreamer.core.errors import LCLStreamError
+
+YOUNG_SECONDS = 10.0
+"""How long a job that was never submitted is looked at on every question."""
+SETTLED_SECONDS = 0.1
+"""How old a folder's time of change must be before it proves that nothing was added since."""
 
 
 @dataclass(slots=True)
@@ -24,6 +40,7 @@ class Entry:
         backend: where it runs.
         last: the newest row of its history.
         log_bytes: how long its state log was when that row was read.
+        rendered: its line of /v4's list, as JSON.
     """
 
     jobid: str
@@ -32,6 +49,33 @@ class Entry:
     backend: str
     last: Transition
     log_bytes: int
+    rendered: str = ""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is queued or active."""
+        return self.last.state in {JobState.queued, JobState.active}
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether its state changes only if somebody starts it."""
+        if self.last.state is JobState.new:
+            return time.time() - self.last.time > YOUNG_SECONDS
+        return self.last.state.is_final
+
+    def facts(self) -> dict[str, Any]:
+        """Its line in a list."""
+        row = row_facts(self.last)
+        return {
+            "jobid": self.jobid,
+            "name": self.name,
+            "state": row["state"],
+            "jobndx": row["jobndx"],
+            "info": row["info"],
+            "updated": row["time"],
+            "backend": self.backend,
+            "owner": self.owner,
+        }
 
 
 class JobIndex:
@@ -40,43 +84,114 @@ class JobIndex:
     def __init__(self, store: JobStore) -> None:
         self._store = store
         self._entries: dict[str, Entry] = {}
+        self._sorted: list[Entry] = []
+        self._restless: set[str] = set()
+        self._folder_time_ns = -1
         self._lock = threading.Lock()
 
     def entries(self) -> list[Entry]:
         """All jobs, the newest first."""
         with self._lock:
-            fresh: dict[str, Entry] = {}
-            for job in self._store.jobs():
-                entry = self._entry(job)
-                if entry is not None:
-                    fresh[job.jobid] = entry
-            self._entries = fresh
-            return list(fresh.values())
+            self._refresh()
+            return list(self._sorted)
+
+    def pending(self) -> list[Entry]:
+        """The jobs that are queued or active."""
+        with self._lock:
+            self._refresh()
+            return [e for jobid in self._restless if (e := self._entries[jobid]).is_pending]
 
     def unfinished(self, owner: str) -> int:
-        """How many jobs of an owner are queued or active."""
-        return sum(entry.owner == owner for entry in self.pending())
+        """How many jobs that an owner submitted here are queued or active."""
+        with self._lock:
+            # The folder is not read for this: owners have their jobs from this service alone.
+            for jobid in list(self._restless):
+                self._look(jobid)
+            restless = (self._entries[jobid] for jobid in self._restless)
+            return sum(entry.is_pending and entry.owner == owner for entry in restless)
 
-    def pending(self) -> Iterator[Entry]:
-        """The jobs that are queued or active."""
-        pending = {JobState.queued, JobState.active}
-        return (entry for entry in self.entries() if entry.last.state in pending)
+    def look_again(self, job: Job) -> None:
+        """A job was made or started: look at it on the next question."""
+        with self._lock:
+            if job.jobid not in self._entries:
+                self._take(job)
+            self._restless.add(job.jobid)
 
-    def _entry(self, job: Job) -> Entry | None:
-        known = self._entries.get(job.jobid)
+    def sweep(self) -> None:
+        """Look at every job, also at those that should not have changed."""
+        with self._lock:
+            known = list(self._entries)
+        for start in range(0, len(known), 200):
+            # In small portions, so that nobody who asks meanwhile has to wait for all of it.
+            with self._lock:
+                for jobid in known[start : start + 200]:
+                    if jobid in self._entries:
+                        self._look(jobid)
+
+    def _refresh(self) -> None:
+        folder_time_ns = self._store.prefix.stat().st_mtime_ns
+        if folder_time_ns != self._folder_time_ns:
+            self._scan()
+            # Clocks of file systems tick coarsely: what was changed just now may change again
+            # within the same tick.
+            is_settled = time.time_ns() - folder_time_ns > SETTLED_SECONDS * 1e9
+            self._folder_time_ns = folder_time_ns if is_settled else -1
+        for jobid in list(self._restless):
+            self._look(jobid)
+
+    def _scan(self) -> None:
+        names = set(os.listdir(self._store.prefix))  # noqa: PTH208  (names are quickest)
+        for gone in self._entries.keys() - names:
+            self._forget(gone)
+        for name in names - self._entries.keys():
+            if is_jobid(name):
+                self._take(Job(JobFolder(self._store.prefix / name), self._store))
+
+    def _take(self, job: Job) -> None:
+        entry = _read(job)
+        if entry is not None:
+            self._entries[job.jobid] = entry
+            self._restless.add(job.jobid)
+            bisect.insort(self._sorted, entry, key=_newest_first)
+
+    def _look(self, jobid: str) -> None:
+        entry = self._entries[jobid]
+        log = StateLog(JobFolder(self._store.prefix / jobid).status)
         try:
             # A state log only grows, so its length tells whether it changed.
-            size = (job.folder / "status.csv").stat().st_size
-            if known is not None and known.log_bytes == size:
-                return known
-            last = StateLog(job.folder / "status.csv").last()
-            if last is None:
-                return None
-            if known is not None:
-                known.last, known.log_bytes = last, size
-                return known
-            spec = job.spec
-            owner = job.about.get("owner")
-            return Entry(job.jobid, owner, spec.name or "", spec.backend, last, size)
-        except (OSError, ValueError, LCLStreamError):
-            return None  # removed a moment ago, or no job of ours
+            size = log.path.stat().st_size
+            last = log.last() if size != entry.log_bytes else entry.last
+        except OSError:
+            last, size = None, 0
+        if last is None:
+            self._forget(jobid)
+            return
+        if last is not entry.last:
+            entry.last, entry.log_bytes = last, size
+            entry.rendered = json.dumps(entry.facts())
+        if entry.is_quiet:
+            self._restless.discard(jobid)
+        else:
+            self._restless.add(jobid)
+
+    def _forget(self, jobid: str) -> None:
+        entry = self._entries.pop(jobid)
+        self._restless.discard(jobid)
+        del self._sorted[bisect.bisect_left(self._sorted, _newest_first(entry), key=_newest_first)]
+
+
+def _newest_first(entry: Entry) -> tuple[int, int]:
+    # Ids are times: whole seconds, and a fraction of up to nine digits.
+    whole, _, fraction = entry.jobid.partition(".")
+    return -int(whole), -int(fraction.ljust(18, "0"))
+
+
+def _read(job: Job) -> Entry | None:
+    try:
+        size = (job.folder / "status.csv").stat().st_size
+        spec, last, owner = job.spec, job.last(), job.about.get("owner")
+        entry = Entry(job.jobid, owner, spec.name or "", spec.backend, last, size)
+    except (OSError, ValueError, LCLStreamError):
+        return None  # removed a moment ago, or no job of ours
+    entry.rendered = json.dumps(entry.facts())
+    return entry

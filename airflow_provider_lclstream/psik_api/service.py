@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
+from airflow_provider_lclstream.psik.layout import JobFolder
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
 from airflow_provider_lclstream.psik.reconciler import Reconciliation, reconcile
 from airflow_provider_lclstream.psik.store import JobStore
@@ -82,6 +83,7 @@ class JobService:
         is_new = len(job.history()) == 1
         if submit:
             _submit(job)
+        self.index.look_again(job)
         return job, is_new
 
     def see(self, caller: Caller, jobid: str) -> Job:
@@ -107,6 +109,7 @@ class JobService:
         job = self.change(caller, jobid)
         require_submit(self.rule(caller), job.spec, self.index.unfinished(caller.owner))
         _start(job)
+        self.index.look_again(job)
         return job
 
     def cancel(self, caller: Caller, jobid: str) -> Job:
@@ -142,7 +145,10 @@ class JobService:
 
     def reconcile(self) -> Reconciliation:
         """Make sure of every unfinished job."""
-        return reconcile([self.store.get(e.jobid) for e in list(self.index.pending())])
+        return reconcile([self._job(entry) for entry in self.index.pending()])
+
+    def _job(self, entry: Entry) -> Job:
+        return Job(JobFolder(self.store.prefix / entry.jobid), self.store)
 
     def _in_our_environment(self, spec: JobSpec) -> JobSpec:
         # The service's own environment is nobody's business; a remote caller's is not here.

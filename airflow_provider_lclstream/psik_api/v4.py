@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -14,7 +15,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from airflow_provider_lclstream.psik.job import Job
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
-from airflow_provider_lclstream.psik.states import Transition
 from airflow_provider_lclstream.psik.summary import row_facts, summarize
 from airflow_provider_lclstream.psik_api.bundle import bundle
 from airflow_provider_lclstream.psik_api.http import Known, Service, file_answer, upload
@@ -128,9 +128,9 @@ def _add_jobs(router: APIRouter) -> None:
         """List the jobs that the caller may see, the newest first."""
         chosen = JobFilter(frozenset(state or ()), backend, name, before)
         found = service.list(caller, chosen, skip=0, limit=limit + 1)
-        page = [_line(e.jobid, e.name, e.backend, e.owner, e.last) for e in found[:limit]]
-        following = page[-1]["jobid"] if len(found) > limit else None
-        return JSONResponse({"jobs": page, "next": following})
+        following = json.dumps(found[limit - 1].jobid if len(found) > limit else None)
+        page = ", ".join(entry.rendered for entry in found[:limit])
+        return Response(f'{{"jobs": [{page}], "next": {following}}}', media_type="application/json")
 
 
 def _add_job(router: APIRouter, watch: StateWatch) -> None:
@@ -225,22 +225,6 @@ def _add_files(router: APIRouter) -> None:
         return StreamingResponse(
             bundle(job.folder), headers=headers, media_type="application/x-tar"
         )
-
-
-def _line(
-    jobid: str, name: str, backend: str, owner: str | None, last: Transition
-) -> dict[str, Any]:
-    facts = row_facts(last)
-    return {
-        "jobid": jobid,
-        "name": name,
-        "state": facts["state"],
-        "jobndx": facts["jobndx"],
-        "info": facts["info"],
-        "updated": facts["time"],
-        "backend": backend,
-        "owner": owner,
-    }
 
 
 async def _follow(job: Job, name: str, offset: int) -> AsyncIterator[bytes]:

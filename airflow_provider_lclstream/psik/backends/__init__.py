@@ -21,6 +21,7 @@ ENTRY_POINT_GROUP = "lclstream.psik_backends"
 KINDS = {
     "local": "airflow_provider_lclstream.psik.backends.local:LocalBackend",
     "slurm": "airflow_provider_lclstream.psik.backends.slurm:SlurmBackend",
+    "psik": "airflow_provider_lclstream.psik.backends.psik:PsikBackend",
     "ssh-slurm": "airflow_provider_lclstream.psik.backends.ssh_slurm:SshSlurmBackend",
 }
 """Type name → ``module:class``, imported on use."""

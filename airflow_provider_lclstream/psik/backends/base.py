@@ -57,11 +57,13 @@ class Observation:
         state: the state it is in.
         info: the reason.
         at: when it got there, in seconds since 1970, where the scheduler tells.
+        has_run: whether it is known that its script was started.
     """
 
     state: JobState
     info: str = ""
     at: float | None = None
+    has_run: bool = False
 
 
 class Backend(Protocol):

@@ -73,7 +73,7 @@ class LocalBackend:
             "environment": spec.environment,
             "mpirun": f"{self.settings.mpirun} -n {spec.resources.processes}",
         }
-        write_json(attempt.job.attempt(attempt.jobndx), settings, mode=0o600)
+        write_json(attempt.job.attempt(attempt.jobndx), settings, mode=0o600, sync=False)
         self.queue.add(attempt.job.jobid, attempt.last)
         self.queue.serve()
         return platform.node()

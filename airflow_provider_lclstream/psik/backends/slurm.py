@@ -89,6 +89,7 @@ class SlurmBackend:
                 "grace_seconds": self.settings.grace_seconds,
             },
             mode=0o600,
+            sync=False,
         )
         script = _SCRIPT.format(
             python=shlex.quote(self.settings.python),

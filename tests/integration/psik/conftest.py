@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -156,7 +157,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(
     params=["local", pytest.param("slurm", marks=pytest.mark.slurm),
-            pytest.param("ssh-slurm", marks=pytest.mark.slurm)]
+            pytest.param("ssh-slurm", marks=pytest.mark.slurm), "psik"]
 )  # fmt: skip
 def any_store(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -168,8 +169,27 @@ def any_store(
         monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
     if request.param == "ssh-slurm":
         attributes |= {"host": "root@127.0.0.1", "ssh": request.getfixturevalue("sshd")}
+    if request.param == "psik":
+        attributes = {"remote_url": request.getfixturevalue("remote_service")}
     config = BackendConfig(type=request.param, attributes=attributes)
     with tempfile.TemporaryDirectory(prefix="lclstream-jobs-") as folder:
         store = JobStore(Path(folder), {"default": config})
         yield store
         _end_everything(store)
+
+
+@pytest.fixture
+def remote_service(processes: Any, wait_for: Callable[..., Any]) -> Iterator[str]:
+    """Another Psik-API service of ours, on loopback; gives its URL."""
+    with tempfile.TemporaryDirectory(prefix="lclstream-remote-") as folder:
+        config = Path(folder) / "psik.json"
+        config.write_text(json.dumps({"prefix": f"{folder}/jobs"}))
+        running = processes.start(
+            ["lclstream", "psik", "serve", "http://127.0.0.1:0", "--config", config,
+             "--loopback-caller", "us"]
+        )  # fmt: skip
+        wait_for(lambda: "listening" in running.stdout or running.process.poll() is not None)
+        assert running.process.poll() is None, running.stderr
+        yield json.loads(running.stdout.splitlines()[0])["listening"]
+        running.stop()
+        _end_everything(JobStore(Path(folder) / "jobs"))

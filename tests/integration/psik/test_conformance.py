@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -61,11 +60,9 @@ def test_input_output_files_and_environment(any_store: JobStore, reach: Reach) -
     assert (job.work / "out.txt").read_text() == "r\n"
 
 
-def test_cancel_of_an_active_job(
-    any_store: JobStore, submit: Submit, reach: Reach, wait_for: Callable[..., Any]
-) -> None:
-    job = submit(any_store, "touch here; sleep 300")
-    wait_for((job.work / "here").exists, timeout_seconds=LONG)
+def test_cancel_of_an_active_job(any_store: JobStore, submit: Submit, reach: Reach) -> None:
+    job = submit(any_store, "sleep 300")
+    reach(job, "active", timeout_seconds=LONG)
     job.cancel("not wanted")
     job.cancel("a second time")
     reach(job, timeout_seconds=LONG)
@@ -96,14 +93,23 @@ def test_cancel_while_it_starts(
 
 
 def test_another_attempt(any_store: JobStore, submit: Submit, reach: Reach) -> None:
-    job = submit(any_store, "echo $jobndx; exit $((2 - jobndx))")
+    job = submit(any_store, "echo run >> count; cat count; [ $(wc -l < count) = 2 ]")
     with pytest.raises(TransitionRefusedError):
         job.start()
     reach(job, timeout_seconds=LONG)
     job.start()
     reach(job, timeout_seconds=LONG)
-    assert [job.log(f"stdout.{n}") for n in (1, 2)] == ["1\n", "2\n"]
+    assert [job.log(f"stdout.{n}") for n in (1, 2)] == ["run\n", "run\nrun\n"]
     assert _states(job)[3:] == ["failed", "queued", "active", "completed"]
+
+
+def test_results_come_back(any_store: JobStore, submit: Submit, reach: Reach) -> None:
+    job = submit(any_store, "mkdir deep; echo data > deep/out.txt; exit 7")
+    reach(job, timeout_seconds=LONG)
+    assert (job.work / "deep" / "out.txt").read_text() == "data\n"
+    result = job.result()
+    assert result is not None
+    assert result["exit_code"] == 7
 
 
 def test_eight_submitters_and_a_lost_note_run_it_once(any_store: JobStore, reach: Reach) -> None:

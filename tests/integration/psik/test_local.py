@@ -80,6 +80,20 @@ def test_interpreters_and_signals(
     assert info in job.last().info
 
 
+def test_a_damaged_specification_is_no_success(
+    make_store: Callable[..., JobStore], submit: Submit, reach: Reach
+) -> None:
+    store = make_store(slots="1")
+    first, job = submit(store, "sleep 0.5"), submit(store, "true")
+    (job.folder / "spec.json").write_text("")
+    reach(first)
+    deadline = time.monotonic() + 20
+    while not job.state().is_final and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert job.state() is JobState.failed
+    assert "holds no script" in job.last().info
+
+
 def test_a_missing_directory_is_the_reason(store: JobStore, submit: Submit, reach: Reach) -> None:
     job = submit(store, "true", directory="/no/such/folder")
     reach(job)

@@ -168,10 +168,10 @@ def test_a_prefix_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_a_failed_creation_leaves_no_orphan(
     store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("airflow_provider_lclstream.psik.store.write_json", full)
+    monkeypatch.setattr("airflow_provider_lclstream.psik.store.write_atomically", full)
     with pytest.raises(OutputError, match="No space left"):
         store.create(SPEC)
     assert store.jobs() == []
