@@ -75,8 +75,10 @@ class LogSink:
         batch: list[str] = []
         with contextlib.suppress(queue.Empty):
             line = self._queue.get(timeout=0.5)
-            while line is not None and len(batch) < BATCH_LINES:
+            while line is not None:
                 batch.append(line)
+                if len(batch) == BATCH_LINES:
+                    break
                 line = self._queue.get_nowait()
         return batch
 

@@ -68,9 +68,10 @@ def fetch_list(folder: IdentityFolder, authority: FollowedAuthority) -> bool:
         UnavailableError: nobody answered.
         BadInputError: the answer is no list of this authority, or older than the copy.
     """
-    data = _download(folder, authority)
-    if data is None:
+    answer = _download(folder, authority)
+    if answer is None:
         return False
+    data, etag = answer
     fresh = parse_list(data, [authority.certificate], where=authority.url)
     if fresh is None:
         raise BadInputError(
@@ -85,6 +86,7 @@ def fetch_list(folder: IdentityFolder, authority: FollowedAuthority) -> bool:
             mend="tell the authority; somebody may be answering in its place",
             where=authority.url,
         )
+    authority.etag = etag  # only now: an answer that was refused must be looked at again
     if known is not None and fresh.number == known.number:
         authority.file.touch()
         return False
@@ -93,7 +95,10 @@ def fetch_list(folder: IdentityFolder, authority: FollowedAuthority) -> bool:
     return True
 
 
-def _download(folder: IdentityFolder, authority: FollowedAuthority) -> bytes | None:
+def _download(
+    folder: IdentityFolder, authority: FollowedAuthority
+) -> tuple[bytes, str | None] | None:
+    """The answer and its ETag, or None where nothing has changed."""
     import httpx2
 
     headers = {"If-None-Match": authority.etag} if authority.etag else {}
@@ -121,14 +126,14 @@ def _download(folder: IdentityFolder, authority: FollowedAuthority) -> bytes | N
                     raise BadInputError(
                         "the list is too large", mend="tell the authority", where=authority.url
                     )
-            authority.etag = reply.headers.get("ETag")
+            etag: str | None = reply.headers.get("ETag")
     except httpx2.HTTPError as error:
         raise UnavailableError(
             f"the revocation list cannot be fetched: {error}",
             mend="check that the authority is running and can be reached",
             where=authority.url,
         ) from error
-    return bytes(data)
+    return bytes(data), etag
 
 
 def _verification(folder: IdentityFolder, authority: FollowedAuthority) -> Any:
