@@ -107,7 +107,7 @@ def _remove(folder: Path, *names: str) -> None:
 async def _perform(settings: DemoSettings, stage: Stage, story: _Story) -> dict[str, Any]:
     stage.open()
     runs = [_write(settings, stage, story, number + 1) for number in range(settings.runs)]
-    stage.wait_ready()
+    await stage.wait_ready()
     transfers = [_start_run(stage, story, run) for run in runs]
     async with aclosing(stage.client()) as client:
         followers = Followers(

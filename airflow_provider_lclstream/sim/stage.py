@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from airflow_provider_lclstream.sim.daq import DataTakingSystem
 from airflow_provider_lclstream.sim.elog import ElogServer, KafkaPublisher
 from airflow_provider_lclstream.sim.elog_book import ElogBook
 from airflow_provider_lclstream.sim.simulated_run import Format, streamer_template
-from lclstreamer.core.errors import InternalError, LCLStreamError
+from lclstreamer.core.errors import InternalError, LCLStreamError, TemporaryError
 
 INSTRUMENT = "MFX"
 EXPERIMENT = "mfxx00126"
@@ -35,6 +37,7 @@ TOPICS = ("runs", "experiment_switch")
 BROKER_TIMEOUT_SECONDS = 20.0
 AIRFLOW_TIMEOUT_SECONDS = 180.0
 LISTENING_TIMEOUT_SECONDS = 60.0
+SWEEP_TIMEOUT_SECONDS = 20.0
 BATCH_SIZE = 5
 """Events in a message."""
 
@@ -120,8 +123,8 @@ class Stage:
         # Jobs end before the Airflow that would otherwise take notice of it.
         self._undo.callback(self._cancel_jobs)
 
-    def wait_ready(self) -> None:
-        """Wait until Airflow is well and listens to run events.
+    async def wait_ready(self) -> None:
+        """Wait until Airflow is well, listens to run events and has swept the logbook once.
 
         Raises:
             LCLStreamError: it does not become so.
@@ -132,6 +135,8 @@ class Stage:
         self._switch_experiment()
         self._wait_until_listened()
         self._tell("Airflow listens to the logbook's run events")
+        async with aclosing(self.client()) as client:
+            await self._wait_for_first_sweep(client)
 
     def check(self) -> None:
         """Raise `ComponentFailedError` if anything that has to run has ended."""
@@ -271,6 +276,23 @@ class Stage:
             raise self._broker_failure(str(error)) from error
         finally:
             observer.close()
+
+    async def _wait_for_first_sweep(self, client: AirflowClient) -> None:
+        """The first task of an Airflow warms it up, which takes seconds: let it be the sweep.
+
+        Not waited for longer than `SWEEP_TIMEOUT_SECONDS`; a slow sweep harms nobody.
+        """
+        deadline = time.monotonic() + SWEEP_TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
+            self.check()
+            try:
+                found = await client.get("/api/v2/dags/lclstream_run_events/dagRuns?limit=10")
+            except TemporaryError:
+                found = {"dag_runs": []}
+            if any(run["state"] in {"success", "failed"} for run in found["dag_runs"]):
+                self._tell("Airflow has swept the logbook for runs that were missed")
+                return
+            await asyncio.sleep(0.5)
 
     def _broker_failure(self, what: str) -> LCLStreamError:
         if self._broker is None:
