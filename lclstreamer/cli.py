@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lclstreamer.core.errors import LCLStreamError, UsageError
+from lclstreamer.core.command_line import new_app, run_app
+from lclstreamer.core.errors import LCLStreamError
 from lclstreamer.core.output import note, print_json, report_error, run_command
 from lclstreamer.core.units import format_bytes
 
@@ -30,14 +31,9 @@ if TYPE_CHECKING:
 DEFAULT_CONFIGURATION = Path("lclstreamer.yaml")
 VERBS = ("run", "check", "schema", "sources")
 
-app = typer.Typer(
-    help="Stream events of an experiment: read, select, batch, serialize, send.",
+app = new_app(
+    "Stream events of an experiment: read, select, batch, serialize, send.",
     epilog="`lclstreamer -c CONFIG` means `lclstreamer run -c CONFIG`.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Config = Annotated[
@@ -56,16 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if words and words[0].startswith("-") and words[0] not in {"-h", "--help"}:
         words.insert(0, "run")
-    sys.exit(run_command(lambda: _call(words), as_json="--json" in words))
-
-
-def _call(words: list[str]) -> int:
-    try:
-        result = app(args=words, prog_name="lclstreamer", standalone_mode=True)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-        return UsageError.exit_code if code == 2 else code  # typer's own code for bad usage is 2
-    return int(result or 0)
+    sys.exit(run_command(lambda: run_app(app, words, "lclstreamer"), as_json="--json" in words))
 
 
 @app.command()

@@ -15,16 +15,10 @@ from airflow_provider_lclstream.arp.airflow_client import (
     load_credentials,
 )
 from airflow_provider_lclstream.arp.rules import RULES_FILE_VARIABLE, load_rules
-from airflow_provider_lclstream.transfer.cli import run_app
+from lclstreamer.core.command_line import new_app, run_app
 from lclstreamer.core.output import note, print_json
 
-app = typer.Typer(
-    name="arp",
-    help="The logbook's run events start transfers.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = new_app("The logbook's run events start transfers.")
 
 
 def arp_command(argv: list[str]) -> int:

@@ -8,17 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from airflow_provider_lclstream.transfer.cli import run_app
+from lclstreamer.core.command_line import new_app, run_app
 from lclstreamer.core.output import note, print_json
 from lclstreamer.core.units import format_bytes
 
-demo_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-sim_app = typer.Typer(
-    help="Single parts of the demo.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+demo_app = new_app()
+sim_app = new_app("Single parts of the demo.")
 SMALL_RUN_EVENTS = 20
 
 

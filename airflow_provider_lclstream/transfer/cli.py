@@ -7,32 +7,15 @@ from typing import Annotated
 
 import typer
 
-from lclstreamer.core.errors import UsageError
+from lclstreamer.core.command_line import new_app, run_app
 from lclstreamer.core.output import print_json
 
-TYPER_USAGE_CODE = 2
-
-app = typer.Typer(
-    help="Transfers: schema, launch plan, states.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = new_app("Transfers: schema, launch plan, states.")
 
 
 def transfer_command(argv: list[str]) -> int:
     """Run ``lclstream transfer`` with these words."""
     return run_app(app, argv, "lclstream transfer")
-
-
-def run_app(tool: typer.Typer, argv: list[str], name: str) -> int:
-    """Run a command line and return its exit code; expected errors pass to the caller."""
-    try:
-        tool(args=argv, prog_name=name)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-        return UsageError.exit_code if code == TYPER_USAGE_CODE else code
-    return 0
 
 
 @app.command()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lclstreamer.core.errors import BadInputError, IncompleteStreamError, UsageError
+from lclstreamer.core.command_line import new_app, run_app
+from lclstreamer.core.errors import BadInputError, IncompleteStreamError
 from lclstreamer.core.output import note, print_json, run_command
 from lclstreamer.core.units import format_bytes
 
@@ -19,13 +20,8 @@ if TYPE_CHECKING:
     from nng_stream.ledger import Ledger
     from nng_stream.settings import BufferSettings
 
-app = typer.Typer(
-    help="A buffer between parallel producers and consumers: each message goes to one consumer.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = new_app(
+    "A buffer between parallel producers and consumers: each message goes to one consumer."
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -42,16 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         sys.stdout.write(f"nng-stream {version('airflow-provider-lclstream')}\n")
         return
-    sys.exit(run_command(lambda: _call(words), as_json="--json" in words))
-
-
-def _call(words: list[str]) -> int:
-    try:
-        result = app(args=words, prog_name="nng-stream", standalone_mode=True)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-        return UsageError.exit_code if code == 2 else code  # typer's own code for bad usage is 2
-    return int(result or 0)
+    sys.exit(run_command(lambda: run_app(app, words, "nng-stream"), as_json="--json" in words))
 
 
 Count = Annotated[int | None, typer.Option(min=0, help="The stream ends when so many have ended.")]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lclstreamer.core.command_line import new_app, run_app
 from lclstreamer.core.errors import IncompleteStreamError, OutputError, UsageError
 from lclstreamer.core.output import note, print_json
 from lclstreamer.core.units import format_bytes
@@ -21,18 +22,8 @@ if TYPE_CHECKING:
     from lclstreamer.core.events import DeliveryReport
 
 
-def _app() -> typer.Typer:
-    return typer.Typer(
-        add_completion=False,
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-
-
-pull_app = _app()
-push_app = _app()
+pull_app = new_app()
+push_app = new_app()
 
 Listen = Annotated[
     bool, typer.Option("-l", "--listen", help="Let the other side dial this program.")
@@ -48,21 +39,12 @@ Url = Annotated[str, typer.Argument(metavar="URL", help="tcp://host:port or zmq+
 
 def pull_command(argv: list[str]) -> int:
     """Run ``lclstream pull`` with these words; returns the exit code."""
-    return _call(pull_app, "lclstream pull", argv)
+    return run_app(pull_app, argv, "lclstream pull")
 
 
 def push_command(argv: list[str]) -> int:
     """Run ``lclstream push`` with these words; returns the exit code."""
-    return _call(push_app, "lclstream push", argv)
-
-
-def _call(app: typer.Typer, program: str, argv: list[str]) -> int:
-    try:
-        result = app(args=argv, prog_name=program, standalone_mode=True)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-        return UsageError.exit_code if code == 2 else code  # typer's own code for bad usage is 2
-    return int(result or 0)
+    return run_app(push_app, argv, "lclstream push")
 
 
 @pull_app.command()

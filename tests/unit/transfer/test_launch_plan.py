@@ -98,7 +98,7 @@ def test_the_script_writes_a_configuration_that_the_streamer_takes(
     configuration = parse_configuration(text, name="lclstreamer.yaml")
     assert configuration.source_identifier == streamer["source_identifier"]
     (handler,) = configuration.data_handlers
-    assert handler.urls == ("nng+tcp://10.0.0.7:30000",)
+    assert list(handler.urls) == ["nng+tcp://10.0.0.7:30000"]
 
 
 def test_the_protocol_chooses_the_inlet(request_document, endpoints):
