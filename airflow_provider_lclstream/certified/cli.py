@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from airflow_provider_lclstream.certified.authority_cli import add_authority
-from airflow_provider_lclstream.certified.command_line import run_typer
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.options import (
     Config,
@@ -25,14 +24,12 @@ from airflow_provider_lclstream.certified.options import (
     read_input,
 )
 from airflow_provider_lclstream.certified.subjects import Who, decide
+from lclstreamer.core.command_line import new_app, run_app
 from lclstreamer.core.errors import BadInputError
 from lclstreamer.core.output import note, print_json
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Identities: keys, certificates, introductions, revocation, servers under mutual TLS.",
+app = new_app(
+    "Identities: keys, certificates, introductions, revocation, servers under mutual TLS."
 )
 
 
@@ -41,7 +38,7 @@ def certified_command(words: list[str]) -> int:
     from airflow_provider_lclstream.certified.serving_cli import add_serving
 
     add_serving(app)
-    return run_typer(app, words, "lclstream certified")
+    return run_app(app, words, "lclstream certified")
 
 
 @app.command()

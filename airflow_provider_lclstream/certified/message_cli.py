@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from airflow_provider_lclstream.certified.command_line import run_typer
+from airflow_provider_lclstream.certified.check import expiry_warnings
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.message import (
     HTTP_ERROR_EXIT,
@@ -22,11 +22,12 @@ from airflow_provider_lclstream.certified.message import (
     save,
     send,
 )
+from lclstreamer.core.command_line import new_app, run_app
 from lclstreamer.core.errors import OutputError, UsageError
 from lclstreamer.core.output import note, run_command
 from lclstreamer.core.units import format_bytes, parse_duration
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = new_app()
 
 
 @app.command()
@@ -46,6 +47,8 @@ def message(
 ) -> int:
     """Send one message under mutual TLS. Exit code: 0 on 2xx, 22 on other replies."""
     folder = IdentityFolder(config).require()
+    for finding in expiry_warnings(folder):
+        note(str(finding))
     call = Call(
         url=url,
         method=method.upper() if method else None,
@@ -107,4 +110,4 @@ def _body(data: str | None, json_file: Path | None, yaml_file: Path | None) -> b
 def message_command(words: list[str]) -> int:
     """Run ``lclstream message`` with these words and give its exit code."""
     # Here --json names a file to send; it does not ask for errors as JSON.
-    return run_command(lambda: run_typer(app, words, "lclstream message"), as_json=False)
+    return run_command(lambda: run_app(app, words, "lclstream message"), as_json=False)

@@ -28,6 +28,7 @@ FOLLOW_SECONDS = 2.0
 revocation counts well within 5 s."""
 
 FETCH_TIMEOUT_SECONDS = 5.0
+LOOK_AT_DATES_SECONDS = 86_400.0
 FRESH_SECONDS = 600.0
 """A program that runs once fetches a list only if its copy is older than this."""
 
@@ -165,13 +166,18 @@ def fetch_lists(folder: IdentityFolder, *, older_than_seconds: float = 0) -> lis
 
 
 class RevocationFollower:
-    """A thread that keeps the lists of an identity folder new while a program runs."""
+    """A thread beside a server: keeps its revocation lists new, and warns before certificates end.
+
+    It fetches the lists of the folder's authorities every two seconds and looks at the dates of
+    the folder's certificates once a day.
+    """
 
     def __init__(self, folder: IdentityFolder, *, every_seconds: float = FOLLOW_SECONDS) -> None:
         self._folder = folder
         self._every_seconds = every_seconds
         self._stopped = threading.Event()
         self._complained: dict[str, str] = {}
+        self._looked_at_dates = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="revocations", daemon=True)
 
     def __enter__(self) -> RevocationFollower:
@@ -190,7 +196,17 @@ class RevocationFollower:
                     self._follow(authorities.setdefault(one.url, one))
             except (LCLStreamError, OSError) as error:
                 self._complain("the folder", error)
+            self._look_at_dates()
             self._stopped.wait(self._every_seconds)
+
+    def _look_at_dates(self) -> None:
+        if time.monotonic() - self._looked_at_dates < LOOK_AT_DATES_SECONDS:
+            return
+        from airflow_provider_lclstream.certified.check import expiry_warnings
+
+        self._looked_at_dates = time.monotonic()
+        for finding in expiry_warnings(self._folder):
+            logger.warning("certificate", extra=finding.to_json())
 
     def _follow(self, authority: FollowedAuthority) -> None:
         try:

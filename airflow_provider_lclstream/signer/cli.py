@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from airflow_provider_lclstream.certified.command_line import run_typer
 from airflow_provider_lclstream.certified.folder import IdentityFolder
+from lclstreamer.core.command_line import new_app, run_app
 from lclstreamer.core.logging import configure_logging
 from lclstreamer.core.output import print_json
 from lclstreamer.core.units import parse_duration
@@ -18,12 +18,7 @@ from lclstreamer.core.units import parse_duration
 SOCKET_VARIABLE = "LCLSTREAM_SIGNER_SOCKET"
 DEFAULT_SOCKET = "/run/lclstream-signer/sock"
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Certificates of one's own login name, from a UNIX socket on a login node.",
-)
+app = new_app("Certificates of one's own login name, from a UNIX socket on a login node.")
 Config = Annotated[Path | None, typer.Option(help="identity folder")]
 Socket = Annotated[
     Path | None, typer.Option("--socket", help=f"[${SOCKET_VARIABLE}, {DEFAULT_SOCKET}]")
@@ -32,7 +27,7 @@ Socket = Annotated[
 
 def signer_command(words: list[str]) -> int:
     """Run ``lclstream signer`` with these words and give its exit code."""
-    return run_typer(app, words, "lclstream signer")
+    return run_app(app, words, "lclstream signer")
 
 
 @app.command()

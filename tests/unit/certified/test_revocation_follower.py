@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import http.server
+import logging
 import threading
+import time
 
 import pytest
-from identities import LOOPBACK, introduce, organisation, person
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from identities import (
+    LOOPBACK,
+    forge,
+    introduce,
+    organisation,
+    person,
+    service,
+    use_forged,
+)
 
 from airflow_provider_lclstream.certified import revocation_follower
 from airflow_provider_lclstream.certified.authority import Authority
+from airflow_provider_lclstream.certified.names import service_name
 from airflow_provider_lclstream.certified.revocation_follower import (
+    RevocationFollower,
     fetch_list,
     fetch_lists,
     followed_authorities,
@@ -114,3 +127,17 @@ def test_an_authority_that_does_not_answer_is_told_not_raised(world):
     place.write_text(place.read_text().replace("revoked.crl", "x").replace(LOOPBACK, "127.0.0.9"))
     [problem] = fetch_lists(follower)
     assert isinstance(problem, UnavailableError)
+
+
+def test_a_running_server_warns_before_its_certificate_ends(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(revocation_follower, "LOOK_AT_DATES_SECONDS", 0)
+    folder = service(tmp_path / "server")
+    with caplog.at_level(logging.WARNING), RevocationFollower(folder, every_seconds=0.05):
+        time.sleep(0.3)
+    assert caplog.text == ""
+    key = ed25519.Ed25519PrivateKey.generate()
+    ending = forge(folder, service_name("psik"), key=key, start_seconds=-9e6, end_seconds=86_400)
+    use_forged(folder, ending, key)
+    with caplog.at_level(logging.WARNING), RevocationFollower(folder, every_seconds=0.05):
+        time.sleep(0.3)
+    assert any("expires in" in record.problem for record in caplog.records)
