@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -112,11 +113,14 @@ def test_reached_costs_little(
     base = str(store.prefix / jobid)
 
     def seconds(*command: str) -> float:
+        """Processor time, which other programs of a busy machine do not add to."""
         best = 60.0
         for _ in range(7):
-            began = time.monotonic()
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run(command, check=True, timeout=30)
-            best = min(best, time.monotonic() - began)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+            best = min(best, used)
         return best
 
     bare = seconds(sys.executable, "-c", "pass")
