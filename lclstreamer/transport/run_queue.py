@@ -49,13 +49,15 @@ class Seat:
 
     def wait(self, lock: threading.Lock, timeout_seconds: float) -> None:
         """Sleep until called or until the time is over; begins and ends with the lock held."""
-        self.is_waiting = True
+        self.is_waiting, was_called = True, False
         lock.release()
-        was_called = self._bell.acquire(timeout=timeout_seconds)
-        lock.acquire()
-        if not was_called and not self.is_waiting:
-            self._bell.acquire()  # called between the end of the time and the lock
-        self.is_waiting = False
+        try:
+            was_called = self._bell.acquire(timeout=timeout_seconds)
+        finally:  # a signal may interrupt the wait
+            lock.acquire()
+            if not was_called and not self.is_waiting:
+                self._bell.acquire()  # called between the end of the time and the lock
+            self.is_waiting = False
 
 
 class RunQueue:
@@ -140,9 +142,11 @@ class RunQueue:
             run = self._next_for(seat)
             if run is None and timeout_seconds > 0 and not self.is_delivered:
                 self._waiting.append(seat)
-                seat.wait(self._lock, timeout_seconds)
-                if seat in self._waiting:
-                    self._waiting.remove(seat)
+                try:
+                    seat.wait(self._lock, timeout_seconds)
+                finally:
+                    if seat in self._waiting:
+                        self._waiting.remove(seat)
                 run = self._next_for(seat)
             return run
 
