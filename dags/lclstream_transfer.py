@@ -51,7 +51,7 @@ with DAG(
     params=params_of(TransferRequest),
     max_active_runs=int(number("max_active_transfers")),
     # Retries are for lost workers and passing errors: a task that is tried again takes its job up.
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=2)},
     tags=["lclstream"],
     doc_md=DOC,
 ) as dag:

@@ -32,10 +32,12 @@ class JobEvent(TypedDict):
 
     ``status`` is ``final`` (the job ended), ``ready`` (its ready file is there), ``timeout`` (the
     deadline passed), ``orphaned`` (the job it depends on ended) or ``error`` (the wait failed).
+    ``state`` is the job's when last seen.
     """
 
     status: Status
     jobid: str
+    state: str
     message: str
 
 
@@ -60,28 +62,32 @@ class JobWatch:
         job = store.get(self.jobid)
         state = job.reconcile()
         if state.is_final:
-            return self._event("final", f"job {self.jobid} is {state}")
+            return self._event("final", state, f"job {self.jobid} is {state}")
         if self.ready_file and (job.work / self.ready_file).is_file():
-            return self._event("ready", f"{self.ready_file} is there")
+            return self._event("ready", state, f"{self.ready_file} is there")
         if self.guard_jobid:
             guard = store.get(self.guard_jobid)
             # Jobs that end together are not seen to end together.
             if guard.reconcile().is_final and now_unix - guard.last().time > GUARD_GRACE_SECONDS:
-                return self._event(
-                    "orphaned", f"job {guard.jobid}, which it depends on, is {guard.state()}"
-                )
+                gone = f"job {guard.jobid}, which it depends on, is {guard.state()}"
+                return self._event("orphaned", state, gone)
         if now_unix > self.deadline_unix:
-            return self._event("timeout", f"job {self.jobid} is still {state} at its deadline")
+            return self._event(
+                "timeout", state, f"job {self.jobid} is still {state} at its deadline"
+            )
         return None
 
-    def _event(self, status: Status, message: str) -> JobEvent:
-        return JobEvent(status=status, jobid=self.jobid, message=message)
+    def _event(self, status: Status, state: str, message: str) -> JobEvent:
+        return JobEvent(status=status, jobid=self.jobid, state=str(state), message=message)
 
 
 def read_event(event: Any, jobid: str) -> JobEvent:
     """Check what a trigger handed back; anything unknown becomes an ``error``, never a success."""
+    if event == "success":
+        # A trigger that ended its task; only `dag.test` hands that on. The job's state decides.
+        return JobEvent(status="final", jobid=jobid, state="", message=f"job {jobid} has ended")
     if isinstance(event, dict) and event.get("jobid") == jobid and event.get("status") in STATUSES:
-        return JobEvent(status=event["status"], jobid=jobid, message=str(event.get("message", "")))
-    return JobEvent(
-        status="error", jobid=jobid, message=f"the trigger's event was not understood: {event!r}"
-    )
+        state, message = (str(event.get(name, "")) for name in ("state", "message"))
+        return JobEvent(status=event["status"], jobid=jobid, state=state, message=message)
+    problem = f"the trigger's event was not understood: {event!r}"
+    return JobEvent(status="error", jobid=jobid, state="", message=problem)

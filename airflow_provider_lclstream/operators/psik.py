@@ -1,9 +1,8 @@
 """The operator that runs one job and waits for it without holding a worker.
 
 Submitting twice would stream a run twice, so every try of a task first looks for the job of the
-tries before it. The job is found by its idempotency key: DAG, run, task, map index and a counter.
-The counter (in Airflow's task state store) moves on only when a try has handed in the job's final
-answer, so a retry after a lost worker takes the job up again and a cleared task starts a new one.
+tries before it, by an idempotency key (`task_memory`): a retry takes the job up again, whatever
+became of it, and only a cleared task starts a new one.
 """
 
 from __future__ import annotations
@@ -49,6 +48,8 @@ class PsikJobOperator(JobWaitingOperator):
         result_files: glob patterns of JSON files in the working directory to return.
         result_limit_bytes: the most that ``result_files`` may hold together.
         guard_jobid: a job this one cannot do without; when it ends, this one is canceled. Template.
+        ends_in_trigger: once the job has completed, end the task right in the triggerer. It returns
+            nothing then, but saves the start of another worker.
         retry_failed_job: whether Airflow's retries apply to a job that failed (each with a new
             job); otherwise they only cover lost workers and passing errors.
         timeout_seconds: how long the wait may take from the job's creation, queueing included;
@@ -74,11 +75,12 @@ class PsikJobOperator(JobWaitingOperator):
         result_files: Sequence[str] = (),
         result_limit_bytes: int = 1_000_000,
         guard_jobid: str | None = None,
+        ends_in_trigger: bool = False,
         retry_failed_job: bool = True,
         timeout_seconds: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(ends_in_trigger=ends_in_trigger, **kwargs)
         self.job_spec = _plain(job_spec)
         self.files = dict(files or {})
         self.ready_file = ready_file
@@ -98,11 +100,6 @@ class PsikJobOperator(JobWaitingOperator):
                 f"task {self.task_id} has no job_spec", mend="give the operator a job_spec"
             )
         return JobSpec.model_validate(self.job_spec), self.files
-
-    def result(self, context: Context, job: Job) -> Any:  # noqa: ARG002  (for subclasses)
-        """Return what a completed job produced."""
-        files = self.hook.result_files(job, self.result_files, self.result_limit_bytes)
-        return {"jobid": job.jobid, "state": str(job.state()), "files": files}
 
     def execute(self, context: Context) -> Any:
         """Submit the job, or take it up again, then wait for it."""
@@ -132,13 +129,13 @@ class PsikJobOperator(JobWaitingOperator):
         job, state = self._create(memory, spec, files)
         if state is JobState.canceled:
             # Canceled together with an earlier try; whoever runs the task again wants it to run.
-            memory.close()
+            memory.give_up()
             job, state = self._create(memory, spec, files)
         self._jobid = job.jobid
         before = memory.last_jobid()
         memory.remember(job.jobid)
         if before not in {None, job.jobid}:
-            # A cleared service: its predecessor may still be serving.
+            # Cleared, or given up: nobody waits for the one before any more.
             self.hook.cancel(str(before), timeout_seconds=CANCEL_SECONDS)
         if state is JobState.new:
             job.submit()
@@ -160,11 +157,13 @@ class PsikJobOperator(JobWaitingOperator):
             raise self._lost_sight(context, event)
         job = self.hook.job(event["jobid"])
         state = job.reconcile()
-        TaskMemory(context).close()
         if event["status"] == "ready" and self.ready_file and not state.is_final:
             return self.hook.read_json(job, self.ready_file)
         if event["status"] == "final" and state == "completed" and self.ready_file is None:
-            return self.result(context, job)
+            files = self.hook.result_files(job, self.result_files, self.result_limit_bytes)
+            return {"jobid": job.jobid, "state": str(state), "files": files}
+        if self.retry_failed_job:
+            TaskMemory(context).give_up()
         raise self._failure(job, event)
 
     def _failure(self, job: Job, event: JobEvent) -> JobFailedError:

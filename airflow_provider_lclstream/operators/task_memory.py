@@ -9,7 +9,7 @@ from airflow_provider_lclstream.links import XCOM_JOBID
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-ATTEMPT = "psik_attempt"
+GIVEN_UP = "psik_jobs_given_up"
 JOBID = "psik_jobid"
 
 
@@ -26,10 +26,14 @@ def jobid_of(context: Context, task_id: str) -> str | None:
 
 
 class TaskMemory:
-    """The job counter of one task instance, in Airflow's task state store.
+    """Which job is the one of this task instance.
 
-    The store outlives retries and clearing. Where it is missing the counter stays at 1, so a
-    cleared task finds its finished job again instead of running a second one: the safe mistake.
+    A retry is about the same job as the try before it: Airflow retries not only what failed. Its
+    worker may be lost, and with a quick job 3.3.2 at times mistakes the end of the deferring for
+    the end of the task and runs a task again that had succeeded. A cleared task is about a new
+    job; Airflow tells by raising ``max_tries``. A job that was given up (see `give_up`) is counted
+    in the task state store, which outlives tries. Where Airflow has no such store, a retry finds
+    the job given up: the safe mistake.
     """
 
     def __init__(self, context: Context) -> None:
@@ -41,8 +45,8 @@ class TaskMemory:
         ti, dag_run = task_instance(self._context), cast("Any", self._context)["dag_run"]
         # A run that was deleted and made again has the same id, but is not the same run.
         made = dag_run.run_after.timestamp()
-        parts = (ti.dag_id, ti.run_id, f"{made:.6f}", ti.task_id, ti.map_index, self._attempt())
-        return ":".join(["airflow", *map(str, parts)])
+        task = (ti.dag_id, ti.run_id, f"{made:.6f}", ti.task_id, ti.map_index)
+        return ":".join(map(str, ("airflow", *task, ti.max_tries, self._given_up())))
 
     def last_jobid(self) -> str | None:
         """Return the job of the try before this one, or None."""
@@ -55,14 +59,14 @@ class TaskMemory:
         if self._store is not None:
             self._store.set(JOBID, jobid)
 
-    def close(self) -> None:
-        """Another try is another job: this one has given its final answer, or never will."""
+    def give_up(self) -> None:
+        """From now on another try is another job."""
         if self._store is not None:
-            self._store.set(ATTEMPT, self._attempt() + 1)
+            self._store.set(GIVEN_UP, self._given_up() + 1)
 
-    def _attempt(self) -> int:
-        value = self._recall(ATTEMPT)
-        return value if isinstance(value, int) else 1
+    def _given_up(self) -> int:
+        value = self._recall(GIVEN_UP)
+        return value if isinstance(value, int) else 0
 
     def _recall(self, key: str) -> Any:
         # The first try has nothing to recall, and to ask costs time before the first event.

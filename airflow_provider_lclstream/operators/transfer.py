@@ -77,7 +77,7 @@ class StreamerOperator(PsikJobOperator):
     """
 
     def __init__(self, *, buffer_task_id: str, **kwargs: Any) -> None:
-        super().__init__(retry_failed_job=False, **kwargs)
+        super().__init__(retry_failed_job=False, ends_in_trigger=True, **kwargs)
         self.buffer_task_id = buffer_task_id
 
     def make_job(self, context: Context) -> tuple[JobSpec, Mapping[str, str]]:

@@ -29,6 +29,7 @@ class JobWaitingOperator(BaseOperator):
         poll_interval: seconds between two looks at the job.
         wait_before_deferring: seconds to wait in the worker first; deferring costs about three.
         deferrable: give the worker back while waiting.
+        ends_in_trigger: let the triggerer end the task as a success once the job has completed.
     """
 
     template_fields: Collection[str] = ("psik_conn_id",)
@@ -41,6 +42,7 @@ class JobWaitingOperator(BaseOperator):
         poll_interval: float | None = None,
         wait_before_deferring: float = 0,
         deferrable: bool = True,
+        ends_in_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -48,6 +50,7 @@ class JobWaitingOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.wait_before_deferring = wait_before_deferring
         self.deferrable = deferrable
+        self.ends_in_trigger = ends_in_trigger
 
     @cached_property
     def hook(self) -> PsikHook:
@@ -80,6 +83,7 @@ class JobWaitingOperator(BaseOperator):
                 guard_jobid=watch.guard_jobid,
                 deadline_unix=watch.deadline_unix,
                 poll_interval=interval,
+                ends_task=self.ends_in_trigger,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=left) + TRIGGER_GRACE,

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_lclstream.hooks.job_watch import JobEvent, JobWatch
 from airflow_provider_lclstream.hooks.psik import PsikHook
@@ -36,6 +36,7 @@ class PsikJobTrigger(BaseTrigger):
         ready_file: a file in the job's working directory; its appearance ends the wait too.
         guard_jobid: a job this one cannot do without; when it ends first, the wait is over.
         poll_interval: seconds between two looks.
+        ends_task: end the task as a success, without a worker, once the job has completed.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class PsikJobTrigger(BaseTrigger):
         ready_file: str | None = None,
         guard_jobid: str | None = None,
         poll_interval: float = 0.5,
+        ends_task: bool = False,
     ) -> None:
         super().__init__()
         self.jobid = jobid
@@ -55,6 +57,7 @@ class PsikJobTrigger(BaseTrigger):
         self.guard_jobid = guard_jobid
         self.deadline_unix = deadline_unix
         self.poll_interval = poll_interval
+        self.ends_task = ends_task
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments: plain JSON, no secrets."""
@@ -67,6 +70,7 @@ class PsikJobTrigger(BaseTrigger):
                 "guard_jobid": self.guard_jobid,
                 "deadline_unix": self.deadline_unix,
                 "poll_interval": self.poll_interval,
+                "ends_task": self.ends_task,
             },
         )
 
@@ -81,8 +85,14 @@ class PsikJobTrigger(BaseTrigger):
             event = await self._wait()
         except Exception as error:  # the trigger's edge: an unseen error would strand the task
             self.log.exception("waiting for job %s failed", self.jobid)
-            event = JobEvent(status="error", jobid=self.jobid, message=str(error) or repr(error))
-        yield TriggerEvent(event)
+            event = JobEvent(
+                status="error", jobid=self.jobid, state="", message=str(error) or repr(error)
+            )
+        if self.ends_task and event["status"] == "final" and event["state"] == "completed":
+            self.log.info("%s", event["message"])
+            yield TaskSuccessEvent()
+        else:
+            yield TriggerEvent(event)
 
     async def _wait(self) -> JobEvent:
         watch = JobWatch(self.jobid, self.deadline_unix, self.ready_file, self.guard_jobid)

@@ -173,9 +173,9 @@ def test_a_deferred_task_marked_failed_cancels_its_job(live):
     assert live.state(run, "job") == "failed"
 
 
-def test_a_cleared_task_goes_on_with_its_job(live):
+def test_a_cleared_task_starts_over_and_leaves_nothing_behind(live):
     run = live.start("job_runs_long", "cleared")
-    job = live.deferred_job(run)
+    first = live.deferred_job(run)
     body = {"dry_run": False, "task_ids": ["job"], "dag_run_id": "cleared", "only_failed": False}
     assert live.call("POST", "/dags/job_runs_long/clearTaskInstances", body)
     live.until(
@@ -185,9 +185,11 @@ def test_a_cleared_task_goes_on_with_its_job(live):
         ),
         "the second try is deferred",
     )
+    second = live.job(run)
+    assert second.jobid != first.jobid
+    assert first.reconcile() == "canceled"
     time.sleep(3)  # by now the first try's trigger has been told
-    assert live.job(run).jobid == job.jobid
-    assert job.reconcile() == "active"
+    assert second.reconcile() == "active"
 
 
 def test_canceling_a_transfer_leaves_no_job_and_a_failed_run(live):

@@ -30,16 +30,21 @@ class Task:
 
     def __init__(self, run_id="run"):
         self.store, self.xcoms = Store(), {}
-        self.try_number, self.run_id = 1, run_id
+        self.try_number, self.max_tries, self.run_id = 1, 2, run_id
         self.run_after = datetime.now(UTC)
 
-    def clear(self):
+    def retry(self):
         """As Airflow does: another try, without the XComs of the last."""
         self.try_number, self.xcoms = self.try_number + 1, {}
 
+    def clear(self):
+        """As Airflow does: another try, and as many retries as before on top."""
+        self.max_tries = self.try_number + 2
+        self.retry()
+
     def context(self):
         ti = SimpleNamespace(
-            dag_id="dag", task_id="job", run_id=self.run_id, map_index=-1, max_tries=2,
+            dag_id="dag", task_id="job", run_id=self.run_id, map_index=-1, max_tries=self.max_tries,
             try_number=self.try_number,
             xcom_push=lambda key, value: self.xcoms.__setitem__(key, value),
             xcom_pull=lambda task_ids, key="return_value", **_: self.xcoms.get(key),
@@ -92,7 +97,7 @@ def deferred(site):
 def test_a_retry_takes_up_the_job_of_the_lost_worker(make, task, store, deferred):
     before = len(store.jobs())
     first = deferred(make(SLEEPS), task).trigger.jobid
-    task.clear()
+    task.retry()
     assert deferred(make(SLEEPS), task).trigger.jobid == first
     assert task.xcoms["jobid"] == first
     assert len(store.jobs()) == before + 1
@@ -108,6 +113,22 @@ def test_a_worker_lost_between_making_and_submitting_still_gives_one_job(make, t
     )
     assert made.state() == "new"
     assert operator.execute(task.context())["jobid"] == made.jobid
+
+
+@pytest.mark.parametrize("script", ["true", "exit 3"])
+def test_a_retry_of_a_finished_task_hands_in_the_same_job(make, task, script):
+    """Under load Airflow retries tasks whose success it mistook: apache/airflow's executor race."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    spec, ends = {**QUICK, "script": f"{script}\n"}, []
+    for _ in range(2):
+        operator = make(spec, deferrable=False, retry_failed_job=False)
+        try:
+            ends.append(operator.execute(task.context())["jobid"])
+        except AirflowFailException:
+            ends.append(task.xcoms["jobid"])
+        task.retry()
+    assert ends[0] == ends[1]
 
 
 def test_clearing_a_finished_task_runs_a_new_job(make, task):
@@ -151,7 +172,7 @@ def test_a_failed_job_may_be_retried_with_a_new_job(make, task):
         make(spec, deferrable=False).execute(task.context())
     assert not isinstance(failed.value, AirflowFailException)
     first = task.xcoms["jobid"]
-    task.clear()
+    task.retry()
     with pytest.raises(AirflowException):
         make(spec, deferrable=False).execute(task.context())
     assert task.xcoms["jobid"] != first

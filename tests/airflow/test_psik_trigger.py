@@ -62,8 +62,20 @@ def fire(trigger, timeout_seconds=20):
 def test_it_fires_when_the_job_has_ended(start, make, script, state):
     job = start(f"sleep 0.2\n{script}\n")
     assert fire(make(job.jobid)) == {
-        "status": "final", "jobid": job.jobid, "message": f"job {job.jobid} is {state}"
+        "status": "final", "jobid": job.jobid, "state": state,
+        "message": f"job {job.jobid} is {state}",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("script", "ends"), [("true", True), ("exit 3", False)])
+def test_it_ends_the_task_itself_when_asked_to_and_all_is_well(start, make, script, ends):
+    from airflow.triggers.base import TaskSuccessEvent
+
+    async def first(trigger):
+        return [event async for event in trigger.run()]
+
+    (event,) = asyncio.run(first(make(start(f"{script}\n").jobid, ends_task=True)))
+    assert isinstance(event, TaskSuccessEvent) is ends
 
 
 def test_it_fires_when_a_service_is_ready(start, make):
