@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from airflow_provider_lclstream.psik.job import JobNotFoundError
 from airflow_provider_lclstream.psik_api.folders import opened
 
 _PIECE_BYTES = 2**18
@@ -17,8 +18,11 @@ _BLOCK = 512
 def bundle(folder: Path) -> Iterator[bytes]:
     """The work folder and the logs of a job, as the bytes of a tar. Symbolic links are left out."""
     for name in ("work", "log"):
-        with opened(folder, [name]) as handle:
-            yield from _folder(handle, name)
+        try:
+            with opened(folder, [name]) as handle:
+                yield from _folder(handle, name)
+        except JobNotFoundError:
+            continue  # a job made by other tools may lack it
     yield bytes(2 * _BLOCK)
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from airflow_provider_lclstream.psik.job import Job
+from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
 from airflow_provider_lclstream.psik.summary import row_facts, summarize
 from airflow_provider_lclstream.psik_api.bundle import bundle
@@ -187,9 +187,11 @@ def _add_logs(router: APIRouter) -> None:
     ) -> Response:
         """Give a log from a byte on, or its end; with `follow` go on until the job has ended."""
         job = service.see(caller, jobid)
+        if follow and _is_to_come(job, name):
+            return StreamingResponse(_follow(job, name, 0), media_type="text/plain")
+        job.read_log(name, 0, 0)  # is it there? Once a reply has begun it is too late to refuse
         if tail is not None:
-            size = len(job.read_log(name, 0, 0)) or (job.folder / "log" / name).stat().st_size
-            offset = max(0, size - tail)
+            offset = max(0, (job.folder / "log" / name).stat().st_size - tail)
         if follow:
             return StreamingResponse(_follow(job, name, offset), media_type="text/plain")
         piece = job.read_log(name, offset, MAX_PIECE_BYTES)
@@ -227,10 +229,31 @@ def _add_files(router: APIRouter) -> None:
         )
 
 
+def _is_to_come(job: Job, name: str) -> bool:
+    """Whether a log is not there yet, but will be once the script runs."""
+    attempt = job.pending_attempt()
+    names = {f"{stem}.{attempt.jobndx}" for stem in ("stdout", "stderr")} if attempt else set[str]()
+    return name in names and name not in job.log_names()
+
+
+def _piece(job: Job, name: str, offset: int) -> bytes:
+    try:
+        return job.read_log(name, offset, 2**18)
+    except (JobNotFoundError, OSError):
+        return b""  # not yet there, or no longer
+
+
+def _is_over(job: Job) -> bool:
+    try:
+        return job.pending_attempt() is None
+    except JobNotFoundError:
+        return True
+
+
 async def _follow(job: Job, name: str, offset: int) -> AsyncIterator[bytes]:
     while True:
-        is_over = await run_in_threadpool(lambda: job.pending_attempt() is None)
-        while piece := await run_in_threadpool(job.read_log, name, offset, 2**18):
+        is_over = await run_in_threadpool(_is_over, job)
+        while piece := await run_in_threadpool(_piece, job, name, offset):
             offset += len(piece)
             yield piece
         if is_over:
