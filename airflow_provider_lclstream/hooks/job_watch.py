@@ -81,13 +81,19 @@ class JobWatch:
         return JobEvent(status=status, jobid=self.jobid, state=str(state), message=message)
 
 
-def read_event(event: Any, jobid: str) -> JobEvent:
-    """Check what a trigger handed back; anything unknown becomes an ``error``, never a success."""
+def read_event(event: Any, jobid: str) -> JobEvent | None:
+    """Check what a trigger handed back.
+
+    What is not understood becomes an ``error``, never a success. None stands for the late event of
+    an earlier try about its own job: Airflow may hand it on where the database gives the number of
+    a deleted trigger to the next one (SQLite).
+    """
     if event == "success":
         # A trigger that ended its task; only `dag.test` hands that on. The job's state decides.
         return JobEvent(status="final", jobid=jobid, state="", message=f"job {jobid} has ended")
-    if isinstance(event, dict) and event.get("jobid") == jobid and event.get("status") in STATUSES:
+    if isinstance(event, dict) and event.get("jobid") and event.get("status") in STATUSES:
         state, message = (str(event.get(name, "")) for name in ("state", "message"))
-        return JobEvent(status=event["status"], jobid=jobid, state=state, message=message)
+        read = JobEvent(status=event["status"], jobid=jobid, state=state, message=message)
+        return read if event["jobid"] == jobid else None
     problem = f"the trigger's event was not understood: {event!r}"
     return JobEvent(status="error", jobid=jobid, state="", message=problem)

@@ -105,16 +105,21 @@ class PsikJobOperator(JobWaitingOperator):
         """Submit the job, or take it up again, then wait for it."""
         with airflow_failures():
             job = self._find_or_submit(context)
-            timeout = self.timeout_seconds or number("job_timeout")
-            deadline = job.history()[0].time + timeout
-            watch = JobWatch(job.jobid, deadline, self.ready_file, self.guard_jobid)
-            return self._conclude(context, self.wait_for(watch))
+            return self._conclude(context, self.wait_for(self._watch(job)))
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Go on after the trigger fired; an event that is not understood is a failure."""
         with airflow_failures():
             self._jobid = jobid = jobid_of(context, self.task_id) or ""
-            return self._conclude(context, read_event(event, jobid))
+            read = read_event(event, jobid)
+            if read is None:
+                self.log.warning("not about job %s, which is waited for on: %s", jobid, event)
+                read = self.wait_for(self._watch(self.hook.job(jobid)))
+            return self._conclude(context, read)
+
+    def _watch(self, job: Job) -> JobWatch:
+        deadline = job.history()[0].time + (self.timeout_seconds or number("job_timeout"))
+        return JobWatch(job.jobid, deadline, self.ready_file, self.guard_jobid)
 
     def on_kill(self) -> None:
         """Cancel the job: somebody ended the task while it was on a worker."""

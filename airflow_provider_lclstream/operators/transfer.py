@@ -135,10 +135,10 @@ class SettleOperator(JobWaitingOperator):
                 raise
         self.log.info("no more producers come: buffer %s drains", jobid)
 
-    def _settle(self, context: Context, event: JobEvent) -> dict[str, Any]:
-        if event["status"] == "error":
+    def _settle(self, context: Context, event: JobEvent | None) -> dict[str, Any]:
+        if event is None or event["status"] == "error":
             raise TemporaryError(
-                f"waiting for the buffer failed: {event['message']}",
+                f"waiting for the buffer failed: {event['message'] if event else 'a late event'}",
                 mend="look at the triggerer's log; a retry goes on waiting",
             )
         if event["status"] == "timeout":

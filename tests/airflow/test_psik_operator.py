@@ -216,7 +216,7 @@ def test_a_job_whose_guard_is_gone_is_canceled(make, task, store, monkeypatch):
 
 @pytest.mark.parametrize(
     "event",
-    [None, "final", {}, {"status": "final"}, {"status": "odd"}, {"status": "final", "jobid": "1"}],
+    [None, "final", {}, {"status": "final"}, {"status": "odd"}],
 )
 def test_an_event_that_is_not_understood_is_no_success(make, task, deferred, event):
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -228,6 +228,18 @@ def test_an_event_that_is_not_understood_is_no_success(make, task, deferred, eve
     with pytest.raises(AirflowException, match="was not understood") as failed:
         operator.execute_complete(task.context(), event)
     assert not isinstance(failed.value, AirflowFailException), "a retry takes the job up again"
+
+
+def test_a_late_event_about_another_job_does_not_end_the_wait(make, task, deferred, store):
+    from airflow.sdk.exceptions import TaskDeferred
+
+    operator = make(SLEEPS)
+    deferred(operator, task)
+    event = {"status": "final", "jobid": "1.000000001", "state": "canceled", "message": "late"}
+    with pytest.raises(TaskDeferred) as left:
+        operator.execute_complete(task.context(), event)
+    assert left.value.trigger.jobid == task.xcoms["jobid"]
+    assert not store.get(task.xcoms["jobid"]).reconcile().is_final
 
 
 def test_the_event_alone_is_not_believed(make, task, deferred, store):
