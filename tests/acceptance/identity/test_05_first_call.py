@@ -19,10 +19,11 @@ def environments(repository, require, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fresh")
     uv = str(repository / "tools" / "uv")
     for side in SIDES:
+        # pip compiles what it installs; uv does so only when told.
         for words in (
             [uv, "venv", "--quiet", str(folder / side)],
-            [uv, "pip", "install", "--quiet", "--python", str(folder / side / "bin" / "python"),
-             f"{repository}[api]"],
+            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python",
+             str(folder / side / "bin" / "python"), f"{repository}[api]"],
         ):  # fmt: skip
             done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
             require(done.returncode == 0, f"cannot install: {done.stderr[-400:]}; connect to PyPI")
