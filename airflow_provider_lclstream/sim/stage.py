@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -27,8 +25,9 @@ from airflow_provider_lclstream.sim.component import Component, wait_until_writt
 from airflow_provider_lclstream.sim.daq import DataTakingSystem
 from airflow_provider_lclstream.sim.elog import ElogServer, KafkaPublisher
 from airflow_provider_lclstream.sim.elog_book import ElogBook
+from airflow_provider_lclstream.sim.readiness import wait_for_first_sweep, wait_until_consumed
 from airflow_provider_lclstream.sim.simulated_run import Format, streamer_template
-from lclstreamer.core.errors import InternalError, LCLStreamError, TemporaryError
+from lclstreamer.core.errors import InternalError
 
 INSTRUMENT = "MFX"
 EXPERIMENT = "mfxx00126"
@@ -36,8 +35,6 @@ GROUP = "lclstream-demo"
 TOPICS = ("runs", "experiment_switch")
 BROKER_TIMEOUT_SECONDS = 20.0
 AIRFLOW_TIMEOUT_SECONDS = 180.0
-LISTENING_TIMEOUT_SECONDS = 60.0
-SWEEP_TIMEOUT_SECONDS = 20.0
 BATCH_SIZE = 5
 """Events in a message."""
 
@@ -132,11 +129,12 @@ class Stage:
         self.airflow.wait_healthy(
             AIRFLOW_TIMEOUT_SECONDS, lambda name: self._tell(f"Airflow: {name} is healthy")
         )
-        self._switch_experiment()
-        self._wait_until_listened()
+        DataTakingSystem(self.elog_url, EXPERIMENT).switch_to(INSTRUMENT)
+        wait_until_consumed(self.bootstrap, GROUP, "experiment_switch", self.check)
         self._tell("Airflow listens to the logbook's run events")
         async with aclosing(self.client()) as client:
-            await self._wait_for_first_sweep(client)
+            if await wait_for_first_sweep(client, self.check):
+                self._tell("Airflow has swept the logbook for runs that were missed")
 
     def check(self) -> None:
         """Raise `ComponentFailedError` if anything that has to run has ended."""
@@ -211,7 +209,7 @@ class Stage:
             "sweep_interval": "900",
             "job_poll_interval": "0.25",
             # Every transfer keeps about two cores busy for some seconds.
-            "max_active_transfers": str(max(2, cores)),
+            "max_active_transfers": str(max(3, cores)),
         }
         settings = AirflowSettings(
             home=self.folder / "airflow",
@@ -221,6 +219,12 @@ class Stage:
         )
         settings.connections.update(
             {
+                # From the environment: the triggerer's first question to Airflow for a connection
+                # takes it several seconds.
+                "psik_default": {
+                    "conn_type": "psik",
+                    "extra": {"site_file": str(self.folder / "site.yaml")},
+                },
                 "lclstream_kafka": {"conn_type": "kafka", "extra": self._kafka_options()},
                 "lclstream_elog": {
                     "conn_type": "http",
@@ -246,58 +250,6 @@ class Stage:
             "enable.auto.commit": "false",
             "auto.offset.reset": "earliest",
         }
-
-    def _switch_experiment(self) -> None:
-        DataTakingSystem(self.elog_url, EXPERIMENT).switch_to(INSTRUMENT)
-
-    def _wait_until_listened(self) -> None:
-        """The switch was published; somebody listens once its offset is committed."""
-        from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-        observer = Consumer(
-            {"bootstrap.servers": self.bootstrap, "group.id": GROUP, "log_level": 2}
-        )
-        deadline = time.monotonic() + LISTENING_TIMEOUT_SECONDS
-        try:
-            partitions = [
-                TopicPartition("experiment_switch", number)
-                for number in observer.list_topics("experiment_switch", timeout=5)
-                .topics["experiment_switch"]
-                .partitions
-            ]
-            while not any(part.offset > 0 for part in observer.committed(partitions, timeout=5)):
-                self.check()
-                if time.monotonic() > deadline:
-                    raise self.airflow.components["triggerer"].failure(
-                        f"did not listen to run events within {LISTENING_TIMEOUT_SECONDS:.0f} s"
-                    )
-                time.sleep(0.2)
-        except KafkaException as error:
-            raise self._broker_failure(str(error)) from error
-        finally:
-            observer.close()
-
-    async def _wait_for_first_sweep(self, client: AirflowClient) -> None:
-        """The first task of an Airflow warms it up, which takes seconds: let it be the sweep.
-
-        Not waited for longer than `SWEEP_TIMEOUT_SECONDS`; a slow sweep harms nobody.
-        """
-        deadline = time.monotonic() + SWEEP_TIMEOUT_SECONDS
-        while time.monotonic() < deadline:
-            self.check()
-            try:
-                found = await client.get("/api/v2/dags/lclstream_run_events/dagRuns?limit=10")
-            except TemporaryError:
-                found = {"dag_runs": []}
-            if any(run["state"] in {"success", "failed"} for run in found["dag_runs"]):
-                self._tell("Airflow has swept the logbook for runs that were missed")
-                return
-            await asyncio.sleep(0.5)
-
-    def _broker_failure(self, what: str) -> LCLStreamError:
-        if self._broker is None:
-            raise _not_open()
-        return self._broker.failure(f"does not answer ({what})")
 
 
 def _not_open() -> InternalError:
