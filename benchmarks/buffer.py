@@ -10,7 +10,8 @@ Every relay stands alone in its process between producers and consumers in their
 - ``ours+ack``: nng-stream between this package's own sockets, every message acknowledged.
 
 The relays take turns within a round, so that a busy machine disturbs all alike; the best round
-counts. Throughput is what all consumers received between the first byte and the last.
+counts. Throughput is what all consumers received between the first byte and the last. Beside it
+stands the processor time of the relay alone, per GiB: that hardly depends on what else runs.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from pathlib import Path
 from lclstreamer.core.units import format_bytes, parse_bytes
 
 KIND_OF_RELAY = {"ours": "bare", "zmq_proxy": "zmq", "pynng": "bare", "ours+ack": "own"}
-LIMIT = "512MiB"
 BLOCK_BYTES = 1 << 20
 COPY_BELOW_BYTES = 1 << 16
 HOST = "127.0.0.1"
@@ -159,7 +159,9 @@ def relay_zmq_proxy(size: int) -> None:
     pull, push = context.socket(zmq.PULL), context.socket(zmq.PUSH)
     pull.set(zmq.RCVHWM, high_water(size))
     push.set(zmq.SNDHWM, high_water(size))
-    print(json.dumps([end.bind_to_random_port(f"tcp://{HOST}") for end in (pull, push)]), flush=True)
+    print(
+        json.dumps([end.bind_to_random_port(f"tcp://{HOST}") for end in (pull, push)]), flush=True
+    )
     zmq.proxy(pull, push)
 
 
@@ -181,14 +183,27 @@ def words(*more: object) -> list[str]:
     return [sys.executable, __file__, *(str(word) for word in more)]
 
 
+def processor_seconds_now(process: subprocess.Popen[str]) -> float:
+    """The processor time that a running process has used."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def processor_seconds(process: subprocess.Popen[str]) -> float:
+    """Wait for a process and say how much processor time it took."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime
+
+
 @contextmanager
-def relay_running(relay: str, size: int, producers: int) -> Iterator[list[int]]:
-    """The ports of a relay: for producers, for consumers."""
+def relay_running(relay: str, size: int, producers: int, used: list[float]) -> Iterator[list[int]]:
+    """The ports of a relay: for producers, for consumers; ``used`` gets its processor time."""
     if relay in {"ours", "ours+ack"}:
         with tempfile.TemporaryDirectory() as folder:
             program = Path(sys.executable).with_name("nng-stream")
             process = subprocess.Popen(
-                [program, "run", "--directory", folder, "--limit", LIMIT, "--json",
+                [program, "run", "--directory", folder, "--limit", os.environ.get("LIMIT", "256MiB"), "--json",
                  "--expected-producers", str(producers),
                  "--inlet", f"tcp://{HOST}:0", "--outlet", f"tcp://{HOST}:0"],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -198,24 +213,31 @@ def relay_running(relay: str, size: int, producers: int) -> Iterator[list[int]]:
             while not places.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
             urls = json.loads(places.read_text())
+            begun = processor_seconds_now(process)
             yield [int(urls[key]["nng"].rpartition(":")[2]) for key in ("inlets", "outlets")]
-            ledger = json.loads(process.communicate(timeout=TIMEOUT_SECONDS)[0])
+            ledger = json.loads(process.stdout.read())
+            used.append(processor_seconds(process) - begun)
             if ledger["state"] != "completed":
                 raise SystemExit(f"the ledger is {ledger['state']}: {ledger['problems']}")
         return
     process = subprocess.Popen(
         words("relay", relay, "--size", size), stdout=subprocess.PIPE, text=True
     )
-    yield json.loads(process.stdout.readline())
+    ports = json.loads(process.stdout.readline())
+    begun = processor_seconds_now(process)
+    yield ports
     process.kill()
-    process.communicate()
+    used.append(processor_seconds(process) - begun)
 
 
-def measure(relay: str, size: int, count: int, producers: int, consumers: int) -> float:
-    """Messages per second, all peers together."""
+def measure(
+    relay: str, size: int, count: int, producers: int, consumers: int
+) -> tuple[float, float]:
+    """Messages per second, all peers together, and the relay's processor seconds per GiB."""
+    used: list[float] = []
     kind = KIND_OF_RELAY[relay]
     share = count // producers
-    with relay_running(relay, size, producers) as ports:
+    with relay_running(relay, size, producers, used) as ports:
         takers = [
             subprocess.Popen(
                 words("consume", kind, "--port", ports[1], "--size", size),
@@ -240,30 +262,32 @@ def measure(relay: str, size: int, count: int, producers: int, consumers: int) -
     if total != share * producers:
         raise SystemExit(f"{relay}, {size} bytes: {total} of {share * producers} messages came")
     busy = [clock for clock in clocks if clock["count"]]
-    return total / (max(clock["last"] for clock in busy) - min(clock["first"] for clock in busy))
+    seconds = max(clock["last"] for clock in busy) - min(clock["first"] for clock in busy)
+    return total / seconds, used[0] / (total * size / 2**30)
 
 
-def compare(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    best: dict[str, dict[str, float]] = {}
+def compare(options: argparse.Namespace) -> dict[str, dict[str, tuple[float, float]]]:
+    best: dict[str, dict[str, tuple[float, float]]] = {}
     for text in options.sizes.split(","):
         size = parse_bytes(text)
         count = max(16, min(options.messages, parse_bytes(options.bytes) // size))
         rates = best.setdefault(text, {})
         for _ in range(options.rounds):
             for relay in options.relays.split(","):
-                rate = measure(relay, size, count, options.producers, options.consumers)
-                rates[relay] = max(rates.get(relay, 0.0), rate)
+                now = measure(relay, size, count, options.producers, options.consumers)
+                before = rates.get(relay, now)
+                rates[relay] = max(before[0], now[0]), min(before[1], now[1])
         if not options.json:
             show(text, size, rates)
     return best
 
 
-def show(text: str, size: int, rates: dict[str, float]) -> None:
-    for relay, rate in rates.items():
-        ratio = rates["ours"] / rate if "ours" in rates else float("nan")
+def show(text: str, size: int, rates: dict[str, tuple[float, float]]) -> None:
+    for relay, (rate, cost) in rates.items():
+        ratio = rates["ours"][0] / rate if "ours" in rates else float("nan")
         print(
             f"{text:>7} {relay:>10} {format_bytes(rate * size):>11}/s {rate:>9.0f} messages/s"
-            f"   ours is {ratio:.2f} times this",
+            f" {cost:6.2f} cpu s/GiB   ours is {ratio:.2f} times this",
             flush=True,
         )
 
@@ -291,7 +315,7 @@ def main() -> None:
         print(f"{machine()}; {options.producers} producers, {options.consumers} consumers")
     best = compare(options)
     if options.json:
-        print(json.dumps({"machine": machine(), "messages_per_second": best}))
+        print(json.dumps({"machine": machine(), "rates_and_costs": best}))
 
 
 def part(argv: list[str]) -> None:

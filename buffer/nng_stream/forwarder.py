@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 ENDPOINTS_FILE = "endpoints.json"
 TICK_SECONDS = 0.02
+LOOK_SECONDS = 0.2
+"""How often it is found out whether anything has moved."""
 GRACE_SECONDS = 2.0
 """How long producers that have not ended may go on once a drain was asked for."""
 
@@ -53,7 +55,7 @@ class Buffer:
         self._stop_at: float | None = None
         self._wake = threading.Event()
         self._begun = time.monotonic()
-        self._moved_at = self._begun
+        self._moved_at = self._looked_at = self._begun
         self._moved: tuple[int, ...] = ()
         self._draining_since = 0.0
 
@@ -142,6 +144,9 @@ class Buffer:
         return have_come and self.queue.is_delivered and self.outlets.is_done
 
     def _note_movement(self, now: float) -> None:
+        if now - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = now
         records = (*self.inlets.records(), *self.outlets.records())
         census = (self.inlets.census, self.outlets.census)
         moved = (

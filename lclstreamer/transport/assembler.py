@@ -10,9 +10,10 @@ from __future__ import annotations
 from lclstreamer.core.errors import BadInputError
 from lclstreamer.core.units import format_bytes
 from lclstreamer.transport import sp
-from lclstreamer.transport.runs import Run
+from lclstreamer.transport.runs import Run, lone_run
 from lclstreamer.transport.slabs import OWN_SLAB_BYTES, Slab, SlabPool
 
+_NOTHING = memoryview(b"")
 _LAST_PART = 8  # a slab of which less than this fraction is left is not read into any more
 
 Item = Run | bytes | BadInputError
@@ -54,14 +55,14 @@ class Assembler:
             self.fill = True
             return memoryview(self._scratch)[self._stop :]
         needed = self._expected or sp.HEADER_BYTES
-        if slab is None or self._start + needed > len(slab.view):
+        if slab is None or self._start + needed > slab.capacity:
             slab = self._pool.acquire(needed, timeout_seconds)
             if slab is None:
                 return None
             self._move_to(slab)
         # To read past a frame in a slab of its own would hold that slab while asking for another.
-        self.fill = self._expected >= OWN_SLAB_BYTES or not slab.is_landing
-        end = self._start + self._expected if self.fill else len(slab.view)
+        self.fill = not slab.is_landing or self._expected >= OWN_SLAB_BYTES
+        end = self._start + self._expected if self.fill else slab.capacity
         return slab.view[self._stop : end]
 
     def _move_to(self, slab: Slab) -> None:
@@ -82,6 +83,8 @@ class Assembler:
         slab = self._slab
         if slab is None:
             return self._advance_scratch()
+        if not slab.is_landing:
+            return self._advance_alone(slab)
         items: list[Item] = []
         self._expected = 0
         while True:
@@ -99,6 +102,15 @@ class Assembler:
             self._start, self._expected = behind, 0
         self._leave_if_used_up(slab)
         return items
+
+    def _advance_alone(self, slab: Slab) -> list[Item]:
+        """The same in a slab that holds one message, to whose exact end is read."""
+        if self._stop < self._expected:
+            return []
+        slab.runs, slab.is_filling = 1, False  # nobody else knows this slab yet
+        run = Run(slab, 0, self._stop, 1, self._origin)
+        self._to_scratch()
+        return [run]
 
     def _take_word(self, word: int, items: list[Item]) -> bool:
         """Note the size of the frame that begins; False if it is not a control frame."""
@@ -121,8 +133,11 @@ class Assembler:
     def _advance_scratch(self) -> list[Item]:
         if self._stop < len(self._scratch):
             return []
-        items: list[Item] = []
         word: int = sp.read_word(self._scratch)[0]
+        if 0 < word <= self._limit:
+            self._expected = sp.HEADER_BYTES + word
+            return []
+        items: list[Item] = []
         is_control = self._take_word(word, items)
         if is_control and self._expected > self._stop:
             self._scratch = self._scratch + bytes(self._expected - self._stop)
@@ -130,22 +145,21 @@ class Assembler:
         elif is_control:
             items.append(bytes(self._scratch[sp.HEADER_BYTES :]))
             self._to_scratch()
-        elif self._expected == sp.HEADER_BYTES:
-            items.append(_empty_message(self._origin))
+        elif word == 0:
+            items.append(lone_run(Slab(_NOTHING, 0, is_landing=False), 0, self._origin))
             self._to_scratch()
         return items
 
     def _leave_if_used_up(self, slab: Slab) -> None:
-        left = len(slab.view) - self._stop
-        if self._start == self._stop and (
-            not slab.is_landing or left * _LAST_PART < len(slab.view)
-        ):
+        left = slab.capacity - self._stop
+        if self._start == self._stop and left * _LAST_PART < slab.capacity:
             self._to_scratch()
             self._pool.end_filling(slab)
 
     def _to_scratch(self) -> None:
         self._slab = None
-        self._scratch = bytearray(sp.HEADER_BYTES)
+        if len(self._scratch) > sp.HEADER_BYTES:
+            self._scratch = bytearray(sp.HEADER_BYTES)
         self._start = self._stop = self._expected = 0
 
     def relax(self) -> None:
@@ -163,12 +177,3 @@ class Assembler:
         if slab is not None:
             self._pool.end_filling(slab)
         return pending
-
-
-def _empty_message(origin: object) -> Run:
-    slab = Slab(memoryview(b""), 0, is_landing=False)
-    slab.is_filling = False
-    slab.runs = 1
-    run = Run(slab, 0, 0, 1, origin)
-    run.header = sp.frame_header(0)
-    return run

@@ -173,6 +173,7 @@ class Inlet:
             if count > 0:
                 for item in assembler.advance(count):
                     self._take(item)
+                    del item  # so that its slab is not held while waiting for more
             elif count == 0 and not self._is_aborted:
                 self._at_end()
                 return

@@ -7,15 +7,6 @@ from lclstreamer.transport.runs import Run
 from lclstreamer.transport.slabs import Slab, SlabPool
 
 
-def own_run(pool: SlabPool, slab: Slab, payload_bytes: int, origin: object = None) -> Run:
-    """A run of one message that fills the beginning of a slab of its own."""
-    pool.add_run(slab)
-    pool.end_filling(slab)
-    run = Run(slab, 0, payload_bytes, 1, origin)
-    run.header = sp.frame_header(payload_bytes)
-    return run
-
-
 class Packer:
     """Use: `add` messages, `take` the run of all that were added since the last time."""
 

@@ -12,10 +12,10 @@ from lclstreamer.core.events import DeliveryReport
 from lclstreamer.core.units import format_bytes
 from lclstreamer.transport import sp
 from lclstreamer.transport.interface import Payload
-from lclstreamer.transport.packer import Packer, own_run
+from lclstreamer.transport.packer import Packer
 from lclstreamer.transport.records import PeerRecord
 from lclstreamer.transport.run_queue import RunQueue
-from lclstreamer.transport.runs import Run
+from lclstreamer.transport.runs import Run, lone_run
 from lclstreamer.transport.slabs import OWN_SLAB_BYTES, SlabPool
 from lclstreamer.transport.url import Endpoint
 
@@ -111,7 +111,7 @@ class QueuedPushSocket:
             slab = self._pool.adopt(view, timeout_seconds)
         elif (slab := self._pool.acquire(size, timeout_seconds)) is not None:
             slab.view[:size] = view
-        return None if slab is None else own_run(self._pool, slab, size)
+        return None if slab is None else lone_run(slab, size)
 
     def _no_room(self, timeout_seconds: float) -> UnavailableError | IncompleteStreamError:
         problems = self._problems()

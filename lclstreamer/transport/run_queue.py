@@ -116,8 +116,7 @@ class RunQueue:
                 and last.origin is run.origin
                 and not last.is_redelivery
             ):
-                last.stop = run.stop
-                last.messages += run.messages
+                last.join(run)
                 joined = True
             else:
                 self._runs.append(run)
@@ -237,7 +236,8 @@ class RunQueue:
         if not self._runs:
             return None
         run = self._runs[0]
-        allowed = seat.window.messages_of(run, seat.held_bytes, self._share())
+        share = self._share() if run.messages > 1 else 1
+        allowed = seat.window.messages_of(run, seat.held_bytes, share)
         if not allowed:
             return None
         if allowed < run.messages:
@@ -271,7 +271,7 @@ class RunQueue:
         self._tell_if_settled()
 
     def _tell_if_settled(self) -> None:
-        if self.is_delivered:
+        if self._is_closed and self.is_delivered:
             self._settled.notify_all()
             while self._waiting:
                 self._waiting.popleft().call()

@@ -18,6 +18,7 @@ class Run:
         slab: the memory.
         start, stop: the offsets of the frames in it; of the bare payload where `header` is set.
         messages: how many frames.
+        size_bytes: their length on the wire, headers included.
         origin: where it came from, for acknowledgements to its producer.
         header: the frame header of a single message that lies without one in adopted memory.
         is_redelivery: whether another consumer had it before.
@@ -31,6 +32,7 @@ class Run:
         "is_redelivery",
         "messages",
         "origin",
+        "size_bytes",
         "slab",
         "start",
         "stop",
@@ -44,16 +46,12 @@ class Run:
         self.start = start
         self.stop = stop
         self.messages = messages
+        self.size_bytes = stop - start
         self.origin = origin
         self.header: bytes | None = None
         self.is_redelivery = False
         self.acknowledged = 0
         self.taken_at = 0.0
-
-    @property
-    def size_bytes(self) -> int:
-        """Its length on the wire, headers included."""
-        return self.stop - self.start + (sp.HEADER_BYTES if self.header else 0)
 
     @property
     def payload_bytes(self) -> int:
@@ -97,4 +95,23 @@ class Run:
         first.is_redelivery = self.is_redelivery
         self.start = middle
         self.messages -= messages
+        self.size_bytes -= first.size_bytes
         return first
+
+    def join(self, following: Run) -> None:
+        """Take in a run that lies right behind this one."""
+        self.stop = following.stop
+        self.messages += following.messages
+        self.size_bytes += following.size_bytes
+
+
+def lone_run(slab: Slab, payload_bytes: int, origin: object = None) -> Run:
+    """A run of one message that lies, without its header, at the beginning of a slab.
+
+    The slab must not be a landing slab, and its filling ends with this.
+    """
+    slab.runs, slab.is_filling = 1, False  # nobody else knows this slab yet
+    run = Run(slab, 0, payload_bytes, 1, origin)
+    run.header = sp.frame_header(payload_bytes)
+    run.size_bytes += sp.HEADER_BYTES
+    return run

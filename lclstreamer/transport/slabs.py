@@ -210,17 +210,25 @@ class SlabPool:
 
     def _take_back(self, slab: Slab) -> None:
         self._in_use -= slab.capacity
-        if not isinstance(slab.data, mmap.mmap):
-            return
+        data, slab.data = slab.data, _NOTHING
         slab.view.release()
-        self._lent.append(slab.data)
-        slab.data = _NOTHING
+        if not isinstance(data, mmap.mmap):
+            return
         # Who still refers to a piece of a message keeps its memory: it must never be overwritten.
-        # The last one is often let go only when the next message comes, so it is looked at again.
+        # The last one is often let go only when the next message comes: it is looked at again.
+        if sys.getrefcount(data) > _OWN_REFERENCES:
+            self._lent.append(data)
+        else:
+            self._keep(data)
         for _ in range(len(self._lent)):
             data = self._lent.popleft()
             if sys.getrefcount(data) > _OWN_REFERENCES:
                 self._lent.append(data)
-            elif self._in_use + self._free_bytes + len(data) <= self.limit_bytes:
-                self._free.setdefault(len(data), []).append(data)
-                self._free_bytes += len(data)
+            else:
+                self._keep(data)
+
+    def _keep(self, data: mmap.mmap) -> None:
+        size = len(data)
+        if self._in_use + self._free_bytes + size <= self.limit_bytes:
+            self._free.setdefault(size, []).append(data)
+            self._free_bytes += size

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lclstreamer.transport.packer import Packer, own_run
+from lclstreamer.transport.packer import Packer
 from lclstreamer.transport.records import PeerRecord
 from lclstreamer.transport.run_queue import RunQueue
-from lclstreamer.transport.runs import Run
+from lclstreamer.transport.runs import Run, lone_run
 from lclstreamer.transport.slabs import SlabPool
 from lclstreamer.transport.url import Endpoint
 from lclstreamer.transport.wire import TICK_SECONDS
@@ -188,7 +188,7 @@ class ZmqInlet:
         slab = self._pool.adopt(view, _ROOM_SECONDS)
         if slab is None:
             return False
-        self._put(own_run(self._pool, slab, len(view), self))
+        self._put(lone_run(slab, len(view), self))
         return True
 
     def _append(self, view: memoryview) -> bool:
