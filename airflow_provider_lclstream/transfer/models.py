@@ -14,6 +14,7 @@ from lclstreamer.core.errors import BadInputError
 from lclstreamer.core.units import parse_bytes
 from lclstreamer.parameters.base import StrictModel
 from lclstreamer.parameters.configuration import StreamerConfiguration
+from lclstreamer.parameters.psana_identifier import read_psana_identifier
 
 MEBIBYTE = 2**20
 
@@ -110,8 +111,14 @@ class TransferRequest(StrictModel):
 
     @property
     def needs_psana2(self) -> bool:
-        """Whether psana deals the events to the ranks, and wants helper ranks for that."""
-        return self.streamer.event_source.type == "Psana2EventSource"
+        """Whether psana deals the events to the ranks, and wants helper ranks for that.
+
+        Single files (``files=…``) it reads alone in each rank; lclstreamer splits those itself.
+        """
+        if self.streamer.event_source.type != "Psana2EventSource":
+            return False
+        identifier, _ = read_psana_identifier(self.streamer.source_identifier)
+        return identifier.experiment is not None
 
 
 def dag_run_id(experiment: str, run_number: int, run_oid: str) -> str:

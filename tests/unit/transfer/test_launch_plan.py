@@ -54,6 +54,14 @@ def test_psana_gets_its_helper_ranks(request_document, site, endpoints):
     assert spec.backend == "milano"
 
 
+def test_psana_files_are_split_without_helper_ranks(request_document, streamer, site, endpoints):
+    files = {**streamer, "source_identifier": "files=/data/run17.xtc2"}
+    asked = request(request_document, ranks=3, streamer=files)
+    assert not asked.needs_psana2
+    assert launched_ranks(asked) == 3
+    assert "mpirun" not in plan_streamer(asked, site, endpoints).script
+
+
 def test_one_rank_needs_no_launcher(request_document, site, endpoints):
     one = request(request_document, ranks=1)
     assert launched_ranks(one) == 1
