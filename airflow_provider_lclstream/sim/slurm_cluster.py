@@ -9,6 +9,7 @@ root. Where memory cgroups (v1) are writable, jobs are held to their memory by t
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
 import shutil
@@ -26,6 +27,7 @@ from airflow_provider_lclstream.sim.slurm_conf import cgroup_conf, slurm_conf
 from lclstreamer.core.errors import MissingDependencyError, UnavailableError
 
 CGROUPS = Path("/sys/fs/cgroup")
+_PR_SET_PDEATHSIG = 1
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 
 
@@ -173,6 +175,7 @@ class SlurmCluster:
                 user=user,
                 group=user,
                 extra_groups=[] if user else None,
+                preexec_fn=_end_with_parent,
             )
 
     def _start_munge(self) -> None:
@@ -206,6 +209,11 @@ class SlurmCluster:
         )
         (self.folder / "slurm.conf").write_text(settings)
         (self.folder / "cgroup.conf").write_text(cgroup_conf(CGROUPS))
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this daemon when its parent dies, however that happens."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _program(name: str) -> str | None:
