@@ -62,7 +62,7 @@ class NumpyBinarySerializer:
             _write(archive, EVENT_IDS_NAME, batch.event_ids)
             for _, name, array in selected:
                 _write(archive, name, array)
-        return message_of(batch, image.getbuffer())
+        return message_of(batch, image.getvalue())
 
 
 def _write(archive: zipfile.ZipFile, name: str, array: Array) -> None:
