@@ -92,3 +92,22 @@ def test_a_component_that_dies_is_named_with_its_log(processes, tmp_path, wait_f
     assert "triggerer ended with exit code -9" in demo.stderr
     assert "Traceback (most recent" not in demo.stderr.split("component failed")[0]
     wait_for(lambda: not left_over(folder), what="the end of everything")
+
+
+@pytest.mark.slow
+@pytest.mark.psana
+@pytest.mark.timeout(300)
+def test_a_transfer_that_fails_says_why(processes, tmp_path, wait_for):
+    folder = tmp_path / "demo"
+    demo = processes.start(["lclstream", "demo", "--folder", folder, "--events", "5"])
+    wait_for(
+        lambda: "run 1 is on disk" in demo.stderr or demo.process.poll() is not None,
+        timeout_seconds=150,
+    )
+    for path in folder.glob("runs/**/*.xtc2"):
+        path.unlink()
+    assert demo.wait(250) == 74
+    assert "the transfer of run 1 failed: the streamer's job is failed: exit code 65" in demo.stderr
+    assert "No smalldata files found" in demo.stderr
+    assert demo.stderr.count("mend:") == 1
+    wait_for(lambda: not left_over(folder), what="the end of everything")
