@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -19,6 +21,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(tempfile.mkdtemp(prefix="lclstream-airflow-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 BUNDLES = [
     {"name": name, "classpath": BUNDLE, "kwargs": {"path": str(path)}}
