@@ -45,7 +45,7 @@ class Placed(NamedTuple):
     array: Array
 
 
-Writer = Callable[[Batch, Sequence[Placed]], memoryview]
+Writer = Callable[[Batch, Sequence[Placed]], bytes]
 
 
 class Hdf5Templates:
@@ -56,7 +56,7 @@ class Hdf5Templates:
         self._templates: OrderedDict[Any, _Template | None] = OrderedDict()
         self._buffers = _Buffers()
 
-    def image_of(self, batch: Batch, placed: Sequence[Placed]) -> memoryview:
+    def image_of(self, batch: Batch, placed: Sequence[Placed]) -> bytes | memoryview:
         """The HDF5 file for a batch whose arrays are placed so."""
         layout = (
             batch.run,
