@@ -83,13 +83,14 @@ def run_demo(settings: DemoSettings) -> dict[str, Any]:
     stage_settings = StageSettings(
         folder, settings.ranks, settings.form or preferred_format(), settings.port
     )
-    with _sigterm_as_interrupt():
-        stage = Stage(stage_settings, story.tell)
+    stage = Stage(stage_settings, story.tell)
+    with _interruptible() as stop_listening:
         try:
             result = asyncio.run(_perform(settings, stage, story))
             if settings.keep:
                 _stay(stage)
         finally:
+            stop_listening()  # a second Ctrl-C must not leave half of it running
             story.tell("stopping everything")
             stage.close()
             if not settings.keep:
@@ -223,17 +224,26 @@ def _stay(stage: Stage) -> None:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Generator[None]:
-    """A polite kill must clean up just as Ctrl-C does."""
+def _interruptible() -> Generator[Callable[[], None]]:
+    """Ctrl-C and a polite kill interrupt at once; what is given makes both be ignored.
+
+    Set before asyncio is started, which otherwise keeps Ctrl-C until its next step.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    def stop_listening() -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+    before = [signal.signal(number, interrupt) for number in numbers]
     try:
-        yield
+        yield stop_listening
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 class _Story:

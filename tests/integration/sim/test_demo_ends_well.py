@@ -61,7 +61,11 @@ def test_interrupted_it_stops_everything(processes, tmp_path, wait_for, how):
     )
     assert demo.process.poll() is None, demo.stderr
     assert left_over(folder)
+    for name in ("passwords.json", "airflow.cfg"):
+        assert (folder / "airflow" / name).stat().st_mode & 0o077 == 0
     demo.process.send_signal(how)
+    wait_for(lambda: "stopping everything" in demo.stderr, timeout_seconds=5, what="an answer")
+    demo.process.send_signal(how)  # impatience must not leave half of it running
     assert demo.wait(60) == 130
     assert "Traceback" not in demo.stderr
     wait_for(lambda: not left_over(folder), what="the end of everything")
