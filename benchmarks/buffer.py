@@ -33,6 +33,7 @@ from pathlib import Path
 from lclstreamer.core.units import format_bytes, parse_bytes
 
 KIND_OF_RELAY = {"ours": "bare", "zmq_proxy": "zmq", "pynng": "bare", "ours+ack": "own"}
+LIMIT = "256MiB"
 BLOCK_BYTES = 1 << 20
 COPY_BELOW_BYTES = 1 << 16
 HOST = "127.0.0.1"
@@ -203,9 +204,8 @@ def relay_running(relay: str, size: int, producers: int, used: list[float]) -> I
         with tempfile.TemporaryDirectory() as folder:
             program = Path(sys.executable).with_name("nng-stream")
             process = subprocess.Popen(
-                [program, "run", "--directory", folder, "--limit", os.environ.get("LIMIT", "256MiB"), "--json",
-                 "--expected-producers", str(producers),
-                 "--inlet", f"tcp://{HOST}:0", "--outlet", f"tcp://{HOST}:0"],
+                [program, "run", "--directory", folder, "--limit", LIMIT, "--json", "--expected-producers",
+                 str(producers), "--inlet", f"tcp://{HOST}:0", "--outlet", f"tcp://{HOST}:0"],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             )  # fmt: skip
             places = Path(folder) / "endpoints.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import sys
@@ -137,6 +138,7 @@ def _serve(settings: BufferSettings) -> Ledger:
     from nng_stream.forwarder import Buffer
 
     configure_logging("INFO")
+    gc.freeze()  # what start-up made stays; the collector need not look at it again and again
     buffer = Buffer(settings)
 
     def stop(_number: int, _frame: object) -> None:
