@@ -204,8 +204,9 @@ def relay_running(relay: str, size: int, producers: int, used: list[float]) -> I
         with tempfile.TemporaryDirectory() as folder:
             program = Path(sys.executable).with_name("nng-stream")
             process = subprocess.Popen(
-                [program, "run", "--directory", folder, "--limit", LIMIT, "--json", "--expected-producers",
-                 str(producers), "--inlet", f"tcp://{HOST}:0", "--outlet", f"tcp://{HOST}:0"],
+                [program, "run", "--directory", folder, "--limit", LIMIT, "--json",
+                 "--expected-producers", str(producers), "--inlet", f"tcp://{HOST}:0",
+                 "--outlet", f"tcp://{HOST}:0"],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             )  # fmt: skip
             places = Path(folder) / "endpoints.json"
