@@ -23,6 +23,8 @@ KINDS = {
     "slurm": "airflow_provider_lclstream.psik.backends.slurm:SlurmBackend",
     "psik": "airflow_provider_lclstream.psik.backends.psik:PsikBackend",
     "ssh-slurm": "airflow_provider_lclstream.psik.backends.ssh_slurm:SshSlurmBackend",
+    "iri": "airflow_provider_lclstream.psik.backends.iri:IriBackend",
+    "sfapi": "airflow_provider_lclstream.psik.backends.sfapi:SfapiBackend",
 }
 """Type name → ``module:class``, imported on use."""
 

@@ -18,19 +18,24 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Observation, read_settings
 from airflow_provider_lclstream.psik.backends.commands import Commands
+from airflow_provider_lclstream.psik.backends.scheduled import (
+    explain_slurm,
+    mark_of,
+    native_id_of,
+    note_settings,
+    runner_command,
+    vanished,
+)
 from airflow_provider_lclstream.psik.backends.slurm_options import USER_OPTIONS, sbatch_options
 from airflow_provider_lclstream.psik.backends.slurm_states import translate
-from airflow_provider_lclstream.psik.layout import write_json
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec
 from airflow_provider_lclstream.psik.processes import ATTEMPT_VARIABLE
-from airflow_provider_lclstream.psik.runner import conclude, reason_of
-from airflow_provider_lclstream.psik.states import JobState
 from lclstreamer.core.errors import BadInputError, LCLStreamError, UnavailableError
 
 IDS_PER_CALL = 500
 _SQUEUE_FORMAT = "%i|%T|%r|%k"
 _SCRIPT = """#!/bin/bash
-exec {python} -P -m airflow_provider_lclstream.psik.runner {folder} {jobndx}
+exec {}
 """
 
 
@@ -78,25 +83,9 @@ class SlurmBackend:
     def submit(self, attempt: Attempt) -> str:
         """Call sbatch; returns SLURM's job id."""
         spec, job = attempt.spec, attempt.job
-        write_json(
-            job.attempt(attempt.jobndx),
-            {
-                "backend": self.name,
-                "directory": spec.directory,
-                "inherit_environment": spec.inherit_environment,
-                "environment": spec.environment,
-                "mpirun": self.settings.mpirun,
-                "grace_seconds": self.settings.grace_seconds,
-            },
-            mode=0o600,
-            sync=False,
-        )
-        script = _SCRIPT.format(
-            python=shlex.quote(self.settings.python),
-            folder=shlex.quote(str(job.path)),
-            jobndx=attempt.jobndx,
-        )
-        options = self._options(spec, _mark(attempt), str(job.console))
+        note_settings(attempt, self.name, self.settings.mpirun, self.settings.grace_seconds)
+        script = _SCRIPT.format(shlex.join(runner_command(self.settings.python, attempt)))
+        options = self._options(spec, mark_of(attempt), str(job.console))
         answer = self.commands.run(
             ["sbatch", f"--chdir={job.path}", *options],
             text=script,
@@ -116,13 +105,13 @@ class SlurmBackend:
         )
         for line in answer.splitlines():
             native_id, _, comment = line.partition("|")
-            if comment.strip() == _mark(attempt):
+            if comment.strip() == mark_of(attempt):
                 return native_id.strip()
         return None
 
     def cancel(self, attempt: Attempt) -> None:
         """Call scancel. A job that SLURM no longer knows is left to `observe`."""
-        native_id = _native_id(attempt)
+        native_id = native_id_of(attempt)
         if not native_id:
             return
         try:
@@ -133,7 +122,7 @@ class SlurmBackend:
 
     def observe(self, attempts: Sequence[Attempt]) -> Mapping[str, Observation]:
         """Ask squeue about all of them, then sacct about those it does not know."""
-        known = {native: a for a in attempts if (native := _native_id(a))}
+        known = {native: a for a in attempts if (native := native_id_of(a))}
         seen = self._ask_squeue(known)
         missing = {native: a for native, a in known.items() if native not in seen}
         if missing:
@@ -141,7 +130,9 @@ class SlurmBackend:
         found: dict[str, Observation] = {}
         for native, attempt in known.items():
             found[attempt.job.jobid] = (
-                _explain(attempt, *seen[native]) if native in seen else _vanished(attempt, native)
+                explain_slurm(attempt, *seen[native])
+                if native in seen
+                else vanished(attempt, "SLURM")
             )
         return found
 
@@ -167,7 +158,7 @@ class SlurmBackend:
                 native, state, reason, comment = (*line.split("|", 3), "", "", "")[:4]
                 attempt = known.get(native)
                 # A cluster that lost its state counts from 1 again; the comment tells them apart.
-                if attempt is not None and comment.strip() == _mark(attempt):
+                if attempt is not None and comment.strip() == mark_of(attempt):
                     seen[native] = (state, reason)
         return seen
 
@@ -206,44 +197,9 @@ def _exported(spec: JobSpec) -> dict[str, str]:
     return {key: os.environ[key] for key in keep if key in os.environ}
 
 
-def _native_id(attempt: Attempt) -> str:
-    """SLURM's id, from sbatch's answer, or as its runner noted it when that answer was lost."""
-    noted = attempt.last.info if attempt.last.state is JobState.active else ""
-    return attempt.native_id or (noted if noted.isdigit() else "")
-
-
 def _is_later(end: str, attempt: Attempt) -> bool:
     """Whether an end as sacct writes it belongs to this attempt, not to an older job of its id."""
     try:
         return time.mktime(time.strptime(end, "%Y-%m-%dT%H:%M:%S")) >= attempt.last.time - 2
     except (ValueError, OverflowError):
         return True
-
-
-def _mark(attempt: Attempt) -> str:
-    return f"psik:{attempt.job.jobid}.{attempt.jobndx}"
-
-
-def _explain(attempt: Attempt, slurm_state: str, reason: str) -> Observation:
-    state, info = translate(slurm_state, reason)
-    request, result = attempt.cancel_request, attempt.result
-    if state is JobState.canceled and request is not None:
-        return Observation(state, reason_of(request))
-    if state is JobState.failed and slurm_state == "FAILED":
-        # SLURM knows that it failed, its runner how.
-        if result is not None:
-            return Observation(*conclude({**result, "asked_to_end": False}, None))
-        return Observation(state, f"{info}; its runner left no result, see log/console")
-    if state is JobState.active and attempt.last.state is JobState.queued:
-        # As its runner will say it, which may be a moment behind SLURM.
-        return Observation(state, _native_id(attempt))
-    return Observation(state, info)
-
-
-def _vanished(attempt: Attempt, native: str) -> Observation:
-    result, request = attempt.result, attempt.cancel_request
-    if result is not None:
-        return Observation(*conclude(result, request))
-    if request is not None:
-        return Observation(JobState.canceled, reason_of(request))
-    return Observation(JobState.failed, f"SLURM no longer knows job {native}, and nothing says why")

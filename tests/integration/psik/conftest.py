@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from iri_double import IriDouble
+from sfapi_double import SfapiDouble
 
 from airflow_provider_lclstream.psik.job import Job
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobState
@@ -157,25 +159,63 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(
     params=["local", pytest.param("slurm", marks=pytest.mark.slurm),
-            pytest.param("ssh-slurm", marks=pytest.mark.slurm), "psik"]
+            pytest.param("ssh-slurm", marks=pytest.mark.slurm), "psik", "iri", "sfapi"]
 )  # fmt: skip
 def any_store(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[JobStore]:
     """A store for each kind of backend in turn."""
     attributes = {"grace_seconds": "2"}
-    if request.param != "local":
+    if request.param in {"slurm", "ssh-slurm"}:
         cluster: SlurmCluster = request.getfixturevalue("slurm_cluster")
         monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
     if request.param == "ssh-slurm":
         attributes |= {"host": "root@127.0.0.1", "ssh": request.getfixturevalue("sshd")}
     if request.param == "psik":
         attributes = {"remote_url": request.getfixturevalue("remote_service")}
+    if request.param in {"iri", "sfapi"}:
+        double = request.getfixturevalue(request.param)
+        attributes |= request.getfixturevalue("reach_double")(double)
     config = BackendConfig(type=request.param, attributes=attributes)
     with tempfile.TemporaryDirectory(prefix="lclstream-jobs-") as folder:
         store = JobStore(Path(folder), {"default": config})
         yield store
         _end_everything(store)
+
+
+@pytest.fixture
+def iri() -> Iterator[IriDouble]:
+    """A double of an IRI facility."""
+    with IriDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def sfapi() -> Iterator[SfapiDouble]:
+    """A double of NERSC's Superfacility API."""
+    with SfapiDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def reach_double(tmp_path: Path) -> Callable[[IriDouble | SfapiDouble], dict[str, str]]:
+    """``reach_double(double)``: the attributes of a backend that talks to it."""
+
+    def reach(double: IriDouble | SfapiDouble) -> dict[str, str]:
+        secret = tmp_path / "secret"
+        secret.touch(mode=0o600)
+        if isinstance(double, IriDouble):
+            secret.write_text(double.token)
+            return {"url": double.url, "resource": double.resource, "token_file": str(secret)}
+        secret.write_text(double.key_pem)
+        return {
+            "url": f"{double.url}/api/v1.2",
+            "token_url": f"{double.url}/c2id/token",
+            "key_file": str(secret),
+            "--constraint": "cpu",
+        }
+
+    return reach
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_cancel_while_it_starts(
 
 
 def test_another_attempt(any_store: JobStore, submit: Submit, reach: Reach) -> None:
-    job = submit(any_store, "echo run >> count; cat count; [ $(wc -l < count) = 2 ]")
+    job = submit(any_store, "sleep 1; echo run >> count; cat count; [ $(wc -l < count) = 2 ]")
     with pytest.raises(TransitionRefusedError):
         job.start()
     reach(job, timeout_seconds=LONG)
