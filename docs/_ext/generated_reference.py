@@ -4,10 +4,12 @@ Configuration, command lines, metrics, states and errors come from the models, t
 the tables, so these pages cannot drift from what is installed.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,28 @@ def jobs_page() -> str:
 
     intro = "What `lclstream psik run FILE` takes, and what a job's `spec.json` holds."
     return schema_page("A job's specification", intro, JobSpec)
+
+
+def psik_api_page() -> str:
+    """The service's requests, and its OpenAPI document."""
+    from airflow_provider_lclstream.psik_api.app import create_app
+    from airflow_provider_lclstream.psik_api.settings import ServiceConfig
+
+    with tempfile.TemporaryDirectory() as prefix:
+        document = create_app(ServiceConfig(prefix=Path(prefix))).openapi()
+    rows = [
+        (f"`{method.upper()}`", f"`{path}`", (request.get("description") or "").split("\n\n")[0])
+        for path, methods in document["paths"].items()
+        for method, request in methods.items()
+    ]
+    return (
+        "# The job service's requests\n\nWhat `lclstream psik serve` answers. `/v2` and `/v3` are "
+        "upstream's dialects. A running service shows this at `/docs` and `/openapi.json`.\n\n"
+        + table(("method", "path", "what it does"), rows)
+        + "\n## OpenAPI\n\n```json\n"
+        + json.dumps(document, indent=1, sort_keys=True)
+        + "\n```\n"
+    )
 
 
 def site_page() -> str:
@@ -227,6 +251,7 @@ PAGES = {
     "transfer": transfer_page,
     "rules": rules_page,
     "jobs": jobs_page,
+    "psik-api": psik_api_page,
     "site": site_page,
     "airflow": airflow_page,
     "commands": command_page,
