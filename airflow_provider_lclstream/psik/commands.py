@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from airflow_provider_lclstream.psik.config import find_config
+from airflow_provider_lclstream.psik.files import files
 from airflow_provider_lclstream.psik.job import Job
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
 from airflow_provider_lclstream.psik.reconciler import reconcile
@@ -207,6 +208,9 @@ def logs(
         if is_over:
             return
         time.sleep(POLL_SECONDS)
+
+
+app.command()(files)
 
 
 @app.command()

@@ -127,3 +127,19 @@ def test_reached_costs_little(
     reached = seconds(str(venv_bin / "lclstream"), "psik", "reached", base, "1", "active")
     figure("reached_milliseconds_beyond_the_interpreter", (reached - bare) * 1000)
     assert reached - bare <= 0.15
+
+
+def test_files_are_listed_and_printed(
+    psik: Psik, spec: Callable[[str], str], tmp_path: Path
+) -> None:
+    (tmp_path / "outside").write_text("secret")
+    script = f"mkdir deep; echo one > deep/a.txt; printf 12 > b; ln -s {tmp_path}/outside link"
+    jobid = json.loads(psik("run", spec(script), "--wait", "--json").stdout)["jobid"]
+    listed = json.loads(psik("files", jobid, "--json").stdout)
+    assert [(each["path"], each["size"]) for each in listed] == [("b", 2), ("deep/a.txt", 4)]
+    assert "deep/a.txt" in psik("files", jobid).stdout
+    assert psik("files", jobid, "deep/a.txt").stdout == "one\n"
+    for name in ("nothing", "../spec.json", "link", "/etc/hostname", "deep"):
+        refused = psik("files", jobid, name)
+        assert (refused.returncode, refused.stdout) == (65, "")
+        assert "has no file" in refused.stderr

@@ -197,6 +197,20 @@ def test_iri_without_a_store_of_keys(
     assert iri.asked.count("POST /api/v1/compute/job/milano") == 3
 
 
+def test_iri_without_keys_finds_what_an_answer_was_lost_of(
+    iri: IriDouble, reach_double: Any, tmp_path: Path, end: Callable[[Job], Job]
+) -> None:
+    iri.has_key_store = False
+    store = Site("iri", iri, reach_double(iri), tmp_path / "jobs").store()
+    end(_submitted(store))
+    iri.faults[:] = ["hang up"]
+    job = _submitted(store, "sleep 1; echo run >> count")
+    assert "cannot be reached" in job.remark()
+    assert end(job).state() is JobState.completed
+    assert (job.work / "count").read_text() == "run\n"
+    assert len(iri.jobs.jobs) == 2
+
+
 def test_iri_specification(
     iri: IriDouble, reach_double: Any, tmp_path: Path, end: Callable[[Job], Job]
 ) -> None:
