@@ -97,6 +97,10 @@ class JobFolder:
         """Which process runs an attempt, and which its script is."""
         return self.private / f"runner.{jobndx}.json"
 
+    def claim(self, jobndx: int) -> Path:
+        """Made by the first runner of an attempt; holds the scheduler's id of that one."""
+        return self.private / f"claim.{jobndx}"
+
     def cancel_request(self, jobndx: int) -> Path:
         """Exists once somebody asked to cancel this attempt; says who."""
         return self.private / f"cancel.{jobndx}.json"

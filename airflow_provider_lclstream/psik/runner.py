@@ -60,6 +60,8 @@ class Runner:
             if request is not None:
                 self.log.append(self.jobndx, JobState.canceled, reason_of(request))
                 return 0
+            if not self.is_local and not self._claim():
+                return 75
             self.log.append(self.jobndx, JobState.active, self._native_id())
         except TransitionRefusedError as refusal:
             _say(f"attempt {self.jobndx} is not run: {refusal.problem}")
@@ -76,6 +78,19 @@ class Runner:
         end_all(pid, self.mark, 0.0 if self.asked_to_end else self._grace_seconds)
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         return self._finish(os.waitstatus_to_exitcode(status), number, usage, "")
+
+    def _claim(self) -> bool:
+        """Make this attempt ours. False: the scheduler was handed it twice, or runs it again."""
+        path = self.job.claim(self.jobndx)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            first = path.read_text(encoding="utf-8")
+            _say(f"attempt {self.jobndx} is run by {first or 'another runner'} already")
+            return False
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(self._native_id())
+        return True
 
     @property
     def _grace_seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,13 @@ class Attempt:
 
     @property
     def native_id(self) -> str | None:
-        """What the scheduler calls it; None until it has taken it."""
+        """What the scheduler calls it; None until it has taken it.
+
+        Of one that it was handed twice, the id of the one that runs.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if first := self.job.claim(self.jobndx).read_text(encoding="utf-8"):
+                return first
         return (read_json(self.job.native(self.jobndx)) or {}).get("native_id")
 
     @property

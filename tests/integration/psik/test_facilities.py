@@ -14,6 +14,7 @@ from sfapi_double import SfapiDouble
 
 from airflow_provider_lclstream.psik.backends import facility, open_backend
 from airflow_provider_lclstream.psik.job import Job
+from airflow_provider_lclstream.psik.layout import write_json
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobState, ResourceSpec
 from airflow_provider_lclstream.psik.reconciler import reconcile
 from airflow_provider_lclstream.psik.store import JobStore
@@ -255,3 +256,20 @@ def test_sfapi_task_that_takes_long_is_waited_for_later(
     end(site.store().get(job.jobid))
     assert (job.work / "count").read_text() == "run\n"
     assert sfapi.asked.count("POST /api/v1.2/compute/jobs/perlmutter") == 1
+
+
+def test_what_was_handed_over_twice_runs_once(
+    sfapi: SfapiDouble, reach_double: Any, tmp_path: Path, end: Callable[[Job], Job], reach: Reach
+) -> None:
+    store = Site("sfapi", sfapi, reach_double(sfapi), tmp_path / "jobs").store()
+    job = _submitted(store, "echo run >> count; sleep 3")
+    reach(job, "active", timeout_seconds=LONG)
+    attempt = job.pending_attempt()
+    assert attempt is not None
+    # As if the first answer had been lost and accounting had not known the job yet.
+    second = store.backend("default").submit(attempt)
+    write_json(attempt.job.native(1), {"native_id": second})
+    end(job)
+    assert sfapi.jobs.jobs[second].state == "FAILED"
+    assert job.state() is JobState.completed
+    assert (job.work / "count").read_text() == "run\n"
