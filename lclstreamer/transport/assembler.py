@@ -2,7 +2,8 @@
 
 Small messages land side by side in a slab, and one read may bring hundreds of them: `advance` cuts
 behind the last whole frame and leaves the rest where it is. A long message gets a slab of its own:
-its header is read alone, into a scratch pad, so that nothing has to be moved.
+its header is read alone, into a scratch pad, so that nothing has to be moved. Long messages of one
+length may share slabs into which a number of them fits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from lclstreamer.transport.runs import Run, lone_run
 from lclstreamer.transport.slabs import OWN_SLAB_BYTES, Slab, SlabPool
 
 _NOTHING = memoryview(b"")
+_EQUAL_FRAMES = 2  # so many of one length let expect more of it
 _LAST_PART = 8  # a slab of which less than this fraction is left is not read into any more
 
 Item = Run | bytes | BadInputError
@@ -42,6 +44,8 @@ class Assembler:
         self._start = 0  # where the frame begins that is not complete
         self._stop = 0  # behind the last byte received
         self._expected = 0  # the size of that frame with its header; 0 where it is not known
+        self._previous = 0  # the size of the frame that was expected last
+        self._equal = 0  # how many had the same size one after the other
 
     @property
     def pending_bytes(self) -> int:
@@ -56,7 +60,9 @@ class Assembler:
             return memoryview(self._scratch)[self._stop :]
         needed = self._expected or sp.HEADER_BYTES
         if slab is None or self._start + needed > slab.capacity:
-            slab = self._pool.acquire(needed, timeout_seconds)
+            slab = self._pool.acquire(
+                needed, timeout_seconds, expects_more=self._equal >= _EQUAL_FRAMES
+            )
             if slab is None:
                 return None
             self._move_to(slab)
@@ -64,6 +70,10 @@ class Assembler:
         self.fill = not slab.is_landing or self._expected >= OWN_SLAB_BYTES
         end = self._start + self._expected if self.fill else slab.capacity
         return slab.view[self._stop : end]
+
+    def _expect(self, frame_bytes: int) -> None:
+        self._equal = self._equal + 1 if frame_bytes == self._previous else 0
+        self._expected = self._previous = frame_bytes
 
     def _move_to(self, slab: Slab) -> None:
         pending = self.pending_bytes
@@ -120,7 +130,7 @@ class Assembler:
         if length > limit:
             items.append(self._too_long(length, limit))
             return False
-        self._expected = sp.HEADER_BYTES + length
+        self._expect(sp.HEADER_BYTES + length)
         return is_control
 
     def _too_long(self, length: int, limit: int) -> BadInputError:
@@ -135,7 +145,7 @@ class Assembler:
             return []
         word: int = sp.read_word(self._scratch)[0]
         if 0 < word <= self._limit:
-            self._expected = sp.HEADER_BYTES + word
+            self._expect(sp.HEADER_BYTES + word)
             return []
         items: list[Item] = []
         is_control = self._take_word(word, items)

@@ -71,12 +71,19 @@ class SlabPool:
 
     Attributes:
         limit_bytes: the bound.
+        batch_bytes: how large a slab for several long messages may be; 0 gives each its own.
         peak_bytes: the most that was in use at a time.
         waited_seconds: how long readers have waited for memory, all together (back-pressure).
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, *, batch_bytes: int = 0) -> None:
+        """A pool with this bound.
+
+        To share a slab costs less work per message, but who keeps one message keeps all of them:
+        that is for a program that keeps none.
+        """
         self.limit_bytes = limit_bytes
+        self.batch_bytes = batch_bytes
         self.peak_bytes = 0
         self.waited_seconds = 0.0
         self._in_use = 0
@@ -103,10 +110,13 @@ class SlabPool:
     @property
     def landing_bytes(self) -> int:
         """The size of a landing slab: all readers' together stay below a quarter of the bound."""
-        share = self.limit_bytes // (4 * max(1, self._readers))
+        share = self._reader_share()
         if share >= LANDING_BYTES:
             return LANDING_BYTES
         return max(SMALLEST_LANDING_BYTES, 1 << max(0, share.bit_length() - 1))
+
+    def _reader_share(self) -> int:
+        return self.limit_bytes // (4 * max(1, self._readers))
 
     def close(self) -> None:
         """Give nothing more; who waits gets None."""
@@ -114,11 +124,14 @@ class SlabPool:
             self._is_closed = True
             self._changed.notify_all()
 
-    def acquire(self, needed_bytes: int, timeout_seconds: float) -> Slab | None:
-        """A slab of at least this size, being filled; None if there is no room within the time."""
-        landing = self.landing_bytes
-        is_landing = needed_bytes <= landing and needed_bytes < OWN_SLAB_BYTES
-        size = landing if is_landing else slab_size_for(needed_bytes)
+    def acquire(
+        self, needed_bytes: int, timeout_seconds: float, *, expects_more: bool = False
+    ) -> Slab | None:
+        """A slab of at least this size, being filled; None if there is no room within the time.
+
+        With ``expects_more`` it is, within `batch_bytes`, for several messages of this size.
+        """
+        size, is_landing = self._size_for(needed_bytes, expects_more=expects_more)
         with self._lock:
             if not self._enter(size, timeout_seconds, is_landing=is_landing):
                 return None
@@ -130,6 +143,15 @@ class SlabPool:
                 self._make_room()
                 data = None
         return Slab(data or _allocate(size), size, is_landing=is_landing)
+
+    def _size_for(self, needed_bytes: int, *, expects_more: bool) -> tuple[int, bool]:
+        """The size of a slab, and whether its reader keeps it between messages."""
+        if needed_bytes < OWN_SLAB_BYTES and needed_bytes <= self.landing_bytes:
+            return self.landing_bytes, True
+        messages = min(self.batch_bytes, self._reader_share()) // needed_bytes
+        if expects_more and messages > 1:
+            return slab_size_for(messages * needed_bytes), True
+        return slab_size_for(needed_bytes), False
 
     def adopt(self, payload: memoryview, timeout_seconds: float) -> Slab | None:
         """Count memory that somebody else owns as a slab; None if there is no room in time."""

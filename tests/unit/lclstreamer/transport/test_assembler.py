@@ -26,8 +26,8 @@ def frame(data):
 class Feeder:
     """Reads a stream of bytes through an assembler, in pieces of the sizes given."""
 
-    def __init__(self, limit_bytes=64 << 20):
-        self.pool = SlabPool(limit_bytes)
+    def __init__(self, limit_bytes=64 << 20, batch_bytes=0):
+        self.pool = SlabPool(limit_bytes, batch_bytes=batch_bytes)
         self.assembler = Assembler(self.pool, LIMIT, peer="producer p")
         self.messages = []
         self.controls = []
@@ -71,17 +71,26 @@ sizes = st.one_of(
 
 @settings(deadline=None)
 @given(
-    st.lists(sizes, max_size=25),
+    st.lists(sizes, max_size=25)
+    | st.builds(
+        lambda size, count, more: [size] * count + more,
+        sizes,
+        st.integers(0, 12),
+        st.lists(sizes, max_size=3),
+    ),
     st.lists(st.one_of(st.integers(1, 20), st.integers(1, 70_000)), max_size=60),
     st.lists(st.integers(0, 24), max_size=3),
     st.sampled_from([1 << 16, 1 << 20, 64 << 20]),
+    st.sampled_from([0, 1 << 20, 8 << 20]),
 )
-def test_any_messages_in_any_pieces_come_out_as_they_went_in(lengths, pieces, controls, limit):
+def test_any_messages_in_any_pieces_come_out_as_they_went_in(
+    lengths, pieces, controls, limit, batch
+):
     expected = [payload(index, size) for index, size in enumerate(lengths)]
     parts = [frame(data) for data in expected]
     for place in sorted(controls, reverse=True):
         parts.insert(min(place, len(parts)), sp.encode_control({"place": place}))
-    feeder = Feeder(limit)
+    feeder = Feeder(limit, batch)
     feeder.feed(b"".join(parts), pieces)
     assert feeder.error is None
     assert feeder.messages == expected
@@ -143,6 +152,17 @@ def test_long_messages_of_one_size_use_the_same_memory_again():
     feeder.feed(frame(bytes(1 << 20)) * 20, [])
     assert len(feeder.messages) == 20
     assert feeder.pool.peak_bytes < 2 << 20
+
+
+def test_long_messages_of_one_size_may_share_slabs():
+    feeder = Feeder(batch_bytes=8 << 20)
+    feeder.feed(frame(bytes(1 << 20)) * 40, [])
+    assert len(feeder.messages) == 40
+    feeder.feed(frame(bytes(1 << 20)) * 3 + frame(bytes(300_000)) + frame(b"short"), [])
+    assert feeder.messages[40:] == [bytes(1 << 20)] * 3 + [bytes(300_000), b"short"]
+    assert 7 << 20 <= feeder.pool.peak_bytes < 17 << 20
+    assert feeder.assembler.drop() == 0
+    assert feeder.pool.in_use_bytes == 0
 
 
 def test_a_quiet_connection_gives_its_slab_back():
