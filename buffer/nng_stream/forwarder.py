@@ -21,8 +21,8 @@ from nng_stream.side import Census
 logger = logging.getLogger(__name__)
 
 ENDPOINTS_FILE = "endpoints.json"
-BATCH_BYTES = 8 << 20
-"""Long messages of one length share slabs of at most this size."""
+SLAB_BYTES = 8 << 20
+"""So large are the pieces that are read and sent at once, at most."""
 TICK_SECONDS = 0.02
 LOOK_SECONDS = 0.2
 """How often it is found out whether anything has moved."""
@@ -48,7 +48,7 @@ class Buffer:
         """
         self.settings = settings
         self.state = State.WAITING
-        self.pool = SlabPool(settings.limit_bytes, batch_bytes=BATCH_BYTES)
+        self.pool = SlabPool(settings.limit_bytes, slab_bytes=SLAB_BYTES)
         self.queue = RunQueue(self.pool)
         self.inlets = Inlets(settings, self.pool, self.queue)
         self.outlets = Outlets(settings, self.queue, lambda: {"ledger": self.ledger().totals})

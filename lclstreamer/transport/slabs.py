@@ -15,7 +15,7 @@ import time
 from collections import deque
 
 LANDING_BYTES = 1 << 20
-"""Slabs that many small messages share have this size, or less where the bound is small."""
+"""Slabs that several messages share have at most this size, where nothing else is said."""
 SMALLEST_LANDING_BYTES = 1 << 14
 OWN_SLAB_BYTES = 1 << 17
 """A message of at least this size, with its header, gets a slab of its own."""
@@ -71,19 +71,18 @@ class SlabPool:
 
     Attributes:
         limit_bytes: the bound.
-        batch_bytes: how large a slab for several long messages may be; 0 gives each its own.
+        slab_bytes: how large a slab that several messages share may be.
         peak_bytes: the most that was in use at a time.
         waited_seconds: how long readers have waited for memory, all together (back-pressure).
     """
 
-    def __init__(self, limit_bytes: int, *, batch_bytes: int = 0) -> None:
+    def __init__(self, limit_bytes: int, *, slab_bytes: int = LANDING_BYTES) -> None:
         """A pool with this bound.
 
-        To share a slab costs less work per message, but who keeps one message keeps all of them:
-        that is for a program that keeps none.
+        Larger slabs cost less work per message, but who keeps one message keeps its whole slab.
         """
         self.limit_bytes = limit_bytes
-        self.batch_bytes = batch_bytes
+        self.slab_bytes = slab_bytes
         self.peak_bytes = 0
         self.waited_seconds = 0.0
         self._in_use = 0
@@ -111,8 +110,8 @@ class SlabPool:
     def landing_bytes(self) -> int:
         """The size of a landing slab: all readers' together stay below a quarter of the bound."""
         share = self._reader_share()
-        if share >= LANDING_BYTES:
-            return LANDING_BYTES
+        if share >= self.slab_bytes:
+            return self.slab_bytes
         return max(SMALLEST_LANDING_BYTES, 1 << max(0, share.bit_length() - 1))
 
     def _reader_share(self) -> int:
@@ -129,7 +128,7 @@ class SlabPool:
     ) -> Slab | None:
         """A slab of at least this size, being filled; None if there is no room within the time.
 
-        With ``expects_more`` it is, within `batch_bytes`, for several messages of this size.
+        With ``expects_more`` it is, within `slab_bytes`, for several messages of this size.
         """
         size, is_landing = self._size_for(needed_bytes, expects_more=expects_more)
         with self._lock:
@@ -148,7 +147,7 @@ class SlabPool:
         """The size of a slab, and whether its reader keeps it between messages."""
         if needed_bytes < OWN_SLAB_BYTES and needed_bytes <= self.landing_bytes:
             return self.landing_bytes, True
-        messages = min(self.batch_bytes, self._reader_share()) // needed_bytes
+        messages = min(self.slab_bytes, self._reader_share()) // needed_bytes
         if expects_more and messages > 1:
             return slab_size_for(messages * needed_bytes), True
         return slab_size_for(needed_bytes), False

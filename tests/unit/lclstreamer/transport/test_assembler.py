@@ -10,7 +10,7 @@ from lclstreamer.core.errors import BadInputError
 from lclstreamer.transport import sp
 from lclstreamer.transport.assembler import Assembler
 from lclstreamer.transport.runs import Run
-from lclstreamer.transport.slabs import OWN_SLAB_BYTES, SlabPool
+from lclstreamer.transport.slabs import LANDING_BYTES, OWN_SLAB_BYTES, SlabPool
 
 LIMIT = 1 << 22
 
@@ -26,8 +26,8 @@ def frame(data):
 class Feeder:
     """Reads a stream of bytes through an assembler, in pieces of the sizes given."""
 
-    def __init__(self, limit_bytes=64 << 20, batch_bytes=0):
-        self.pool = SlabPool(limit_bytes, batch_bytes=batch_bytes)
+    def __init__(self, limit_bytes=64 << 20, slab_bytes=LANDING_BYTES):
+        self.pool = SlabPool(limit_bytes, slab_bytes=slab_bytes)
         self.assembler = Assembler(self.pool, LIMIT, peer="producer p")
         self.messages = []
         self.controls = []
@@ -81,7 +81,7 @@ sizes = st.one_of(
     st.lists(st.one_of(st.integers(1, 20), st.integers(1, 70_000)), max_size=60),
     st.lists(st.integers(0, 24), max_size=3),
     st.sampled_from([1 << 16, 1 << 20, 64 << 20]),
-    st.sampled_from([0, 1 << 20, 8 << 20]),
+    st.sampled_from([1 << 18, 1 << 20, 8 << 20]),
 )
 def test_any_messages_in_any_pieces_come_out_as_they_went_in(
     lengths, pieces, controls, limit, batch
@@ -155,7 +155,7 @@ def test_long_messages_of_one_size_use_the_same_memory_again():
 
 
 def test_long_messages_of_one_size_may_share_slabs():
-    feeder = Feeder(batch_bytes=8 << 20)
+    feeder = Feeder(slab_bytes=8 << 20)
     feeder.feed(frame(bytes(1 << 20)) * 40, [])
     assert len(feeder.messages) == 40
     feeder.feed(frame(bytes(1 << 20)) * 3 + frame(bytes(300_000)) + frame(b"short"), [])
