@@ -21,7 +21,6 @@ OWN_SLAB_BYTES = 1 << 17
 """A message of at least this size, with its header, gets a slab of its own."""
 _GRAIN_BYTES = 4096
 _STEPS_PER_OCTAVE = 16  # sizes of slabs for one message: at most 1/16 is wasted
-_OWN_REFERENCES = 2  # to memory that nobody else uses: a local variable and an argument
 _LENT_SLABS = 2
 _HUGE_PAGES_FROM_BYTES = 4 << 20
 _NOTHING = memoryview(b"")
@@ -34,6 +33,14 @@ def _allocate(size: int) -> mmap.mmap:
         with contextlib.suppress(OSError):  # a kernel without them
             data.madvise(mmap.MADV_HUGEPAGE)
     return data
+
+
+def _own_references() -> int:
+    data = _allocate(mmap.PAGESIZE)
+    return sys.getrefcount(data)
+
+
+_OWN_REFERENCES = _own_references()  # to memory that nobody uses but the function that counts
 
 
 class Slab:
