@@ -58,9 +58,10 @@ class CourierSettings:
 
 @dataclass
 class _Followed:
-    """A job whose callbacks are followed, and how long its log was at the last look."""
+    """A job whose callbacks are followed, to which host, and how long its log was last time."""
 
     job: Job
+    host: str
     log_bytes: int = -1
 
 
@@ -109,21 +110,27 @@ class Courier:
                 self._follow(name)
         for jobid, followed in list(self._jobs.items()):
             try:
-                size = (followed.job.folder / "status.csv").stat().st_size
-            except FileNotFoundError:
+                self._look_at(jobid, followed)
+            except (FileNotFoundError, JobNotFoundError):
                 self._let_go(jobid, is_removed=True)
-                continue
-            if size != followed.log_bytes:
-                self._outbox.follow(jobid, followed.job.history())
-                followed.log_bytes = size
-            elif jobid not in self._in_flight and not self._outbox.waiting(jobid):
-                self._let_go(jobid, is_removed=False)
+
+    def _look_at(self, jobid: str, followed: _Followed) -> None:
+        size = (followed.job.folder / "status.csv").stat().st_size
+        if size != followed.log_bytes:
+            self._outbox.follow(jobid, followed.job.history())
+            followed.log_bytes = size
+        elif jobid not in self._in_flight and not self._outbox.waiting(jobid):
+            self._let_go(jobid, is_removed=False)
 
     def _follow(self, jobid: str) -> None:
         try:
-            self._jobs[jobid] = _Followed(self.store.get(jobid))
+            job = self.store.get(jobid)
+            # Read now and kept: the folder may be removed while a callback is on its way.
+            host = urlsplit(job.spec.callback or "").netloc
         except JobNotFoundError:
             (self._watched / jobid).unlink(missing_ok=True)
+        else:
+            self._jobs[jobid] = _Followed(job, host)
 
     def _let_go(self, jobid: str, *, is_removed: bool) -> None:
         job = self._jobs[jobid].job
@@ -146,7 +153,7 @@ class Courier:
                 continue
             if len(self._in_flight) >= self.settings.at_once:
                 break
-            host = urlsplit(self._jobs[event.jobid].job.spec.callback or "").netloc
+            host = self._jobs[event.jobid].host
             if hosts[host] < self.settings.at_once_per_host:
                 hosts[host] += 1
                 self._in_flight[event.jobid] = host

@@ -268,3 +268,27 @@ def test_a_removed_job_is_forgotten(
     reach(job)
     store.remove(job.jobid)
     wait_for(lambda: not watched(store.prefix))
+
+
+def test_a_job_removed_while_its_callback_is_due_does_not_end_the_courier(
+    store: JobStore, receiver: Receiver, reach: Any
+) -> None:
+    receiver.stop()
+    job = _job(store, receiver)
+    reach(job)
+
+    async def remove_in_between() -> None:
+        courier = Courier(store, CourierSettings(timeout_seconds=1), CallbackClients(None))
+        async with courier.clients:
+            courier._look()
+            store.remove(job.jobid)
+            due = courier._ready()
+            assert due
+            for event in due:
+                await courier._deliver(event)
+            courier._look()
+        assert not courier._jobs
+        courier._outbox.close()
+
+    asyncio.run(remove_in_between())
+    assert not watched(store.prefix)
