@@ -167,7 +167,7 @@ class Buffer:
             if stimulus is not Stimulus.PRODUCERS_ENDED:
                 self._explain_early_end(stimulus)
             self.inlets.drain()
-        elif stimulus is Stimulus.DRAIN_EXPIRED:
+        elif stimulus is Stimulus.DRAIN_EXPIRED and not self.queue.is_delivered:
             limit = self._stop_at and settings.stop_timeout_seconds
             self._problems.append(
                 f"consumers took too long: after {limit or settings.drain_timeout_seconds:g} s "

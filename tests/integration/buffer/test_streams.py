@@ -77,6 +77,17 @@ def test_a_late_consumer_still_hears_of_the_end(buffer, peer):
     assert running.end()[0] == 0
 
 
+def test_a_consumer_that_never_comes_costs_time_but_no_message(buffer, peer):
+    running = buffer(
+        "--expected-producers", 1, "--expected-consumers", 2, "--drain-timeout", "300ms"
+    )
+    consumer = peer("consume", running.outlet(), "consumer")
+    assert peer("produce", running.inlet(), "rank 0", 3, 10).wait() == 0
+    assert consumer.wait() == 0
+    code, ledger = running.end()
+    assert (code, ledger["problems"]) == (0, [])
+
+
 def test_one_consumer_may_leave_before_the_end(buffer, peer, wait_for, taken_by, expected_of):
     running = buffer("--expected-producers", 1)
     early = peer("consume", running.outlet(), "early", 0, 5)
