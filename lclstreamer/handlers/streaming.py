@@ -136,7 +136,10 @@ class BinaryDataStreamingDataHandler:
         allowed = linger_seconds if linger_seconds > 0 else self._parameters.close_timeout_seconds
         deadline = time.monotonic() + allowed
         reports = [
-            socket.close(timeout_seconds=max(TURN_SECONDS, deadline - time.monotonic()))
+            socket.close(
+                timeout_seconds=max(TURN_SECONDS, deadline - time.monotonic()),
+                missing=self._report.problems,
+            )
             for socket in self._sockets
         ]
         self._sockets = []

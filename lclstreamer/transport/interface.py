@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
@@ -52,8 +52,13 @@ class PushSocket(Protocol):
         """
         ...
 
-    def close(self, timeout_seconds: float = 60.0) -> DeliveryReport:
+    def close(
+        self, timeout_seconds: float = 60.0, *, missing: Sequence[str] = ()
+    ) -> DeliveryReport:
         """Send the rest, tell the end, and wait for confirmation, for so long at most.
+
+        ``missing`` says what could not be sent at all, one sentence each: it is told with the end,
+        so that nobody takes the stream for complete.
 
         Never raises: what could not be delivered stands in the report's problems.
         """

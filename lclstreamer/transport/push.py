@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
 from lclstreamer.core.errors import BadInputError, IncompleteStreamError, UnavailableError
@@ -50,6 +50,7 @@ class QueuedPushSocket:
         self._bytes = 0
         self._max_message_bytes: int | None = None
         self._has_lost_peer = False
+        self._missing: list[str] = []
         self._consumers: list[Consumer] = []
         self._changed = threading.Condition()
         self._report: DeliveryReport | None = None
@@ -135,10 +136,13 @@ class QueuedPushSocket:
             )
         return problems
 
-    def close(self, timeout_seconds: float = 60.0) -> DeliveryReport:
+    def close(
+        self, timeout_seconds: float = 60.0, *, missing: Sequence[str] = ()
+    ) -> DeliveryReport:
         """See `interface.PushSocket`."""
         if self._report is not None:
             return self._report
+        self._missing = list(missing)
         deadline = time.monotonic() + timeout_seconds
         self._packer.release()
         self._queue.close()

@@ -39,6 +39,7 @@ class SpPushSocket(QueuedPushSocket):
             name,
             (lambda: AdaptiveWindow(window_bytes)) if listen else Everything,
             hello=hello or {},
+            summary=lambda: {"missing": self._missing} if self._missing else {},
         )
         self._listener: Listener | None = None
         if listen:

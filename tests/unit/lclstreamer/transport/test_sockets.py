@@ -83,6 +83,18 @@ def test_an_empty_stream_has_an_end_too():
     pull.close()
 
 
+def test_a_producer_that_could_not_send_everything_says_so_with_the_end():
+    with open_pull(LOOPBACK, listen=True) as pull:
+        push = open_push(pull.endpoint, name="rank 3")
+        push.send(b"all there is")
+        thread, result = in_background(lambda: push.close(20, missing=["message 7 found no room"]))
+        assert [bytes(message) for message in pull] == [b"all there is"]
+        thread.join(20)
+    assert result[0].confirmed_messages == 1
+    assert pull.end.reason == "disconnected"
+    assert "message 7 found no room" in pull.end.problems[0]
+
+
 def test_several_producers_into_one_socket():
     pull = open_pull(LOOPBACK, listen=True, expected_producers=3)
     batches = [[f"{i}:{j}".encode() for j in range(500)] for i in range(3)]
