@@ -59,8 +59,16 @@ def _kafka_jars() -> list[Path]:
 QUICK_FIRST = ("architecture", "unit", "integration", "interop", "airflow", "acceptance")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what is quick first: a broken unit should not wait for an acceptance test."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run what is quick first: a broken unit should not wait for an acceptance test.
+
+    Acceptance tests that run other tests again are for ``make accept``: in a run of everything
+    they would only do it twice.
+    """
+    if not any("acceptance" in word for word in config.args):
+        repeats = [item for item in items if item.get_closest_marker("repeats")]
+        config.hook.pytest_deselected(items=repeats)
+        items[:] = [item for item in items if item not in repeats]
 
     def place(item: pytest.Item) -> int:
         parts = item.path.relative_to(ROOT / "tests").parts

@@ -10,6 +10,7 @@ import pytest
 
 
 @pytest.mark.interop
+@pytest.mark.repeats
 @pytest.mark.timeout(400)
 def test_upstream_and_ours_talk_both_ways(repository, figure):
     """Runs the interop tests, which start upstream's programs from their own environment."""

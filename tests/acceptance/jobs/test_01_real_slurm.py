@@ -73,6 +73,7 @@ def test_a_killed_node_is_told(cluster: SlurmCluster, store: JobStore, figure: A
     assert lag <= 10
 
 
+@pytest.mark.repeats
 @pytest.mark.timeout(600)
 def test_every_other_end(passes: Callable[..., str]) -> None:
     """Two nodes with srun, cancel queued and running, memory, slurmctld gone, job purged."""

@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_lclstream.psik.backends import KINDS
 
 
+@pytest.mark.repeats
 @pytest.mark.slurm
 @pytest.mark.timeout(600)
 def test_conformance(passes: Callable[..., str]) -> None:

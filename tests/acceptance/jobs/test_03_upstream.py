@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 
+@pytest.mark.repeats
 @pytest.mark.interop
 @pytest.mark.timeout(400)
 def test_upstream(passes: Callable[..., str]) -> None:

@@ -92,6 +92,7 @@ DEFECTS = {
 }
 
 
+@pytest.mark.repeats
 @pytest.mark.slurm
 @pytest.mark.interop
 @pytest.mark.timeout(600)

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import pytest
 
 
+@pytest.mark.repeats
 @pytest.mark.timeout(300)
 def test_ownership_and_paths(passes: Callable[..., str]) -> None:
     passes("tests/integration/psik_api/test_ownership.py", "tests/unit/psik_api")
 
 
+@pytest.mark.repeats
 @pytest.mark.interop
 @pytest.mark.timeout(600)
 def test_fuzz(passes: Callable[..., str]) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import pytest
 
 
+@pytest.mark.repeats
 @pytest.mark.timeout(300)
 def test_every_callback_arrives(passes: Callable[..., str]) -> None:
     passes("tests/integration/psik/test_callbacks.py", "tests/unit/psik/test_callbacks.py")
 
 
+@pytest.mark.repeats
 @pytest.mark.timeout(600)
 def test_thirty_kills_during_two_hundred_jobs(passes: Callable[..., str]) -> None:
     passes(

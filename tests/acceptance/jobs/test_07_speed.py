@@ -79,6 +79,7 @@ def test_listing_and_submitting(
     assert rate >= 50
 
 
+@pytest.mark.repeats
 @pytest.mark.timeout(200)
 def test_waking_and_reached(passes: Callable[..., str]) -> None:
     passes(
