@@ -144,7 +144,7 @@ def _free_port() -> int:
 
 
 def _wait_for(
-    condition: Callable[[], Any], *, timeout_seconds: float = 20, what: str = "the condition"
+    condition: Callable[[], Any], *, timeout_seconds: float = 60, what: str = "the condition"
 ) -> Any:
     deadline = time.monotonic() + timeout_seconds
     while True:
