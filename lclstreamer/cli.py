@@ -10,6 +10,7 @@ import json
 import logging
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from lclstreamer.parameters.configuration import StreamerConfiguration
 
 DEFAULT_CONFIGURATION = Path("lclstreamer.yaml")
+ABORT_PAUSE_SECONDS = 0.5
 VERBS = ("run", "check", "schema", "sources")
 
 app = new_app(
@@ -128,8 +130,10 @@ def _stream(rank: Rank, context: RankContext, folder: Path | None, *, as_json: b
         return report.exit_code
     if context.communicator is None:
         raise error
-    # The other ranks would wait for this one for ever: MPI ends them all.
+    # The other ranks would wait for this one for ever: MPI ends them all. mpirun then ends too,
+    # with whatever it has not passed on yet: give it time for the reason.
     code = report_error(error, as_json=as_json)
+    time.sleep(ABORT_PAUSE_SECONDS)
     context.communicator.Abort(code)
     return code
 

@@ -13,6 +13,6 @@ from airflow_provider_lclstream.psik.backends import KINDS
 @pytest.mark.slurm
 @pytest.mark.timeout(600)
 def test_conformance(passes: Callable[..., str]) -> None:
-    said = passes("tests/integration/psik/test_conformance.py", "-v")
+    said = passes("tests/integration/psik/test_conformance.py", "-vv")
     for kind in KINDS:
         assert f"-{kind}" in said or f"[{kind}" in said, f"{kind} was not run"
