@@ -8,19 +8,17 @@ calls, finds what was done to them from outside.
 from __future__ import annotations
 
 import bisect
-import json
 import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any
 
+from airflow_provider_lclstream.psik.facts import JobLine, row_facts
 from airflow_provider_lclstream.psik.job import Job
 from airflow_provider_lclstream.psik.layout import JobFolder, is_jobid
 from airflow_provider_lclstream.psik.state_log import StateLog
 from airflow_provider_lclstream.psik.states import JobState, Transition
 from airflow_provider_lclstream.psik.store import JobStore
-from airflow_provider_lclstream.psik.summary import row_facts
 from lclstreamer.core.errors import LCLStreamError
 
 YOUNG_SECONDS = 10.0
@@ -63,19 +61,19 @@ class Entry:
             return time.time() - self.last.time > YOUNG_SECONDS
         return self.last.state.is_final
 
-    def facts(self) -> dict[str, Any]:
+    def line(self) -> JobLine:
         """Its line in a list."""
         row = row_facts(self.last)
-        return {
-            "jobid": self.jobid,
-            "name": self.name,
-            "state": row["state"],
-            "jobndx": row["jobndx"],
-            "info": row["info"],
-            "updated": row["time"],
-            "backend": self.backend,
-            "owner": self.owner,
-        }
+        return JobLine(
+            jobid=self.jobid,
+            name=self.name,
+            state=row.state,
+            jobndx=row.jobndx,
+            info=row.info,
+            updated=row.time,
+            backend=self.backend,
+            owner=self.owner,
+        )
 
 
 class JobIndex:
@@ -168,7 +166,7 @@ class JobIndex:
             return
         if last is not entry.last:
             entry.last, entry.log_bytes = last, size
-            entry.rendered = json.dumps(entry.facts())
+            entry.rendered = entry.line().model_dump_json()
         if entry.is_quiet:
             self._restless.discard(jobid)
         else:
@@ -193,5 +191,5 @@ def _read(job: Job) -> Entry | None:
         entry = Entry(job.jobid, owner, spec.name or "", spec.backend, last, size)
     except (OSError, ValueError, LCLStreamError):
         return None  # removed a moment ago, or no job of ours
-    entry.rendered = json.dumps(entry.facts())
+    entry.rendered = entry.line().model_dump_json()
     return entry

@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from airflow_provider_lclstream.psik.facts import JobFacts, JobLine, facts_of
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
-from airflow_provider_lclstream.psik.summary import row_facts, summarize
 from airflow_provider_lclstream.psik_api.bundle import bundle
 from airflow_provider_lclstream.psik_api.http import Known, Service, file_answer, upload
 from airflow_provider_lclstream.psik_api.service import JobFilter
@@ -26,64 +26,11 @@ FOLLOW_SECONDS = 0.1
 Wait = Annotated[float, Query(ge=0, le=600, description="longest wait for more rows, in seconds")]
 
 
-class RowReply(BaseModel):
-    """One row of a history."""
-
-    time: float = Field(description="when, in seconds since 1970")
-    jobndx: int = Field(description="the attempt; 0 before the first")
-    state: JobState
-    info: str = Field(description="the reason, exit code or native id")
-
-
-class JobReply(BaseModel):
-    """A job."""
-
-    jobid: str
-    name: str
-    state: JobState
-    jobndx: int = Field(description="the present attempt")
-    info: str
-    remark: str = Field(description="what its backend says of it, e.g. why it waits")
-    updated: float = Field(description="when it got there, in seconds since 1970")
-    backend: str
-    owner: str | None
-    rows: int = Field(description="how many rows its history has; pass it as `after`")
-    history: list[RowReply] = Field(description="its rows, from `after` on")
-    result: dict[str, Any] | None = Field(description="how the present attempt's script ended")
-    logs: list[str]
-
-
-class LineReply(BaseModel):
-    """A job in a list."""
-
-    jobid: str
-    name: str
-    state: JobState
-    jobndx: int
-    info: str
-    updated: float
-    backend: str
-    owner: str | None
-
-
 class ListReply(BaseModel):
     """One page of a list."""
 
-    jobs: list[LineReply]
+    jobs: list[JobLine]
     next: str | None = Field(description="pass it as `before` for the next page")
-
-
-def describe(job: Job, after: int = 0) -> dict[str, Any]:
-    """A job as `JobReply` has it."""
-    history = job.history()
-    return {
-        **summarize(job),
-        "owner": job.about.get("owner"),
-        "rows": len(history),
-        "history": [row_facts(row) for row in history[after:]],
-        "result": job.result(),
-        "logs": job.log_names(),
-    }
 
 
 def make_router(watch: StateWatch) -> APIRouter:
@@ -102,7 +49,7 @@ def _add_jobs(router: APIRouter) -> None:
         """List the backends the caller may use."""
         return service.backends(caller)
 
-    @router.post("/jobs", status_code=201, response_model=JobReply)
+    @router.post("/jobs", status_code=201, response_model=JobFacts)
     def create(
         service: Service,
         caller: Known,
@@ -113,7 +60,7 @@ def _add_jobs(router: APIRouter) -> None:
     ) -> Response:
         """Make a job and submit it. The same Idempotency-Key gives the same job (200, not 201)."""
         job, is_new = service.create(caller, spec, submit=submit, idempotency_key=idempotency_key)
-        return JSONResponse(describe(job), 201 if is_new else 200)
+        return _answer(facts_of(job), 201 if is_new else 200)
 
     @router.get("/jobs", response_model=ListReply)
     def jobs(
@@ -134,7 +81,7 @@ def _add_jobs(router: APIRouter) -> None:
 
 
 def _add_job(router: APIRouter, watch: StateWatch) -> None:
-    @router.get("/jobs/{jobid}", response_model=JobReply)
+    @router.get("/jobs/{jobid}", response_model=JobFacts)
     async def job(
         service: Service,
         caller: Known,
@@ -148,17 +95,17 @@ def _add_job(router: APIRouter, watch: StateWatch) -> None:
         size = log_size(log)
         if wait and len(await run_in_threadpool(found.history)) <= after:
             await watch.wait(log, size, min(wait, service.config.longest_wait_seconds))
-        return JSONResponse(await run_in_threadpool(describe, found, after))
+        return _answer(await run_in_threadpool(facts_of, found, after))
 
-    @router.post("/jobs/{jobid}/start", response_model=JobReply)
+    @router.post("/jobs/{jobid}/start", response_model=JobFacts)
     def start(service: Service, caller: Known, jobid: str) -> Response:
         """Queue a job, or another attempt of one that has ended."""
-        return JSONResponse(describe(service.start(caller, jobid)))
+        return _answer(facts_of(service.start(caller, jobid)))
 
-    @router.delete("/jobs/{jobid}", response_model=JobReply)
+    @router.delete("/jobs/{jobid}", response_model=JobFacts)
     def cancel(service: Service, caller: Known, jobid: str) -> Response:
         """End a job; it is `canceled` once nothing of it runs."""
-        return JSONResponse(describe(service.cancel(caller, jobid)))
+        return _answer(facts_of(service.cancel(caller, jobid)))
 
     @router.get("/jobs/{jobid}/spec", response_model=JobSpec)
     def spec(service: Service, caller: Known, jobid: str) -> Response:
@@ -227,6 +174,10 @@ def _add_files(router: APIRouter) -> None:
         return StreamingResponse(
             bundle(job.folder), headers=headers, media_type="application/x-tar"
         )
+
+
+def _answer(facts: JobFacts, status: int = 200) -> Response:
+    return Response(facts.model_dump_json(), status, media_type="application/json")
 
 
 def _is_to_come(job: Job, name: str) -> bool:

@@ -1,0 +1,116 @@
+"""What can be done with jobs, wherever they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+from airflow_provider_lclstream.psik.facts import BackendFacts, FileFacts, JobFacts, JobLine
+from airflow_provider_lclstream.psik.models import JobSpec
+from airflow_provider_lclstream.psik.states import JobState
+
+
+class JobAccess(Protocol):
+    """The verbs on jobs. Every one may raise an `LCLStreamError`.
+
+    A job that is unknown, or that the asker may not see, is a `JobNotFoundError`; a service that
+    does not answer is an error with ``transient`` set.
+    """
+
+    @property
+    def where(self) -> str:
+        """The folder or the URL, for messages."""
+        ...
+
+    def create(
+        self,
+        spec: JobSpec,
+        *,
+        idempotency_key: str | None = None,
+        files: Mapping[str, str] | None = None,
+        submit: bool = True,
+    ) -> JobFacts:
+        """Make a job, put files into its work folder, and submit it.
+
+        The same key gives the same job; one that was made but not submitted is submitted.
+        """
+        ...
+
+    def check(self, spec: JobSpec) -> None:
+        """Refuse a job that could never run here, without making it."""
+        ...
+
+    def look(
+        self, jobid: str, *, after: int = 0, wait_seconds: float = 0, file: str | None = None
+    ) -> JobFacts:
+        """A job as it truly is.
+
+        Args:
+            jobid: the job.
+            after: how many rows of its history the asker knows.
+            wait_seconds: how long to wait for more rows; 0 does not wait.
+            file: a path below its work folder; its appearance ends the wait too.
+        """
+        ...
+
+    def spec(self, jobid: str) -> JobSpec:
+        """What it runs, without secrets."""
+        ...
+
+    def lines(self, states: Iterable[JobState] = (), limit: int = 50) -> list[JobLine]:
+        """The newest jobs in one of these states, in any where none is named."""
+        ...
+
+    def start(self, jobid: str) -> JobFacts:
+        """Queue a new job's first attempt, or another one of a job that has ended."""
+        ...
+
+    def cancel(self, jobid: str, reason: str = "canceled") -> JobFacts:
+        """Ask that it ends; ``canceled`` once nothing of it runs. An ended one stays as it is."""
+        ...
+
+    def remove(self, jobid: str) -> None:
+        """Delete a job that has ended, with everything in its folder."""
+        ...
+
+    def log_sizes(self, jobid: str) -> dict[str, int]:
+        """Its logs and their lengths in bytes."""
+        ...
+
+    def read_log(self, jobid: str, name: str, offset: int, limit_bytes: int) -> bytes:
+        """A piece of a log from a byte on; a negative offset counts from the end."""
+        ...
+
+    def files(self, jobid: str) -> list[FileFacts]:
+        """The files in its work folder, at any depth; symbolic links are left out."""
+        ...
+
+    def read_file(self, jobid: str, path: str) -> Iterator[bytes]:
+        """A file of its work folder, in pieces."""
+        ...
+
+    def backends(self) -> list[BackendFacts]:
+        """The backends that may be submitted to."""
+        ...
+
+
+class AsyncJobAccess(Protocol):
+    """What a trigger needs, without ever blocking the event loop."""
+
+    async def look(
+        self, jobid: str, *, after: int = 0, wait_seconds: float = 0, file: str | None = None
+    ) -> JobFacts:
+        """As `JobAccess.look`."""
+        ...
+
+    async def read_log(self, jobid: str, name: str, offset: int, limit_bytes: int) -> bytes:
+        """As `JobAccess.read_log`."""
+        ...
+
+    async def cancel(self, jobid: str, reason: str = "canceled") -> JobFacts:
+        """As `JobAccess.cancel`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        ...

@@ -1,0 +1,193 @@
+"""Jobs in a folder of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from airflow_provider_lclstream.psik.access.base import JobAccess
+from airflow_provider_lclstream.psik.facts import (
+    BackendFacts,
+    FileFacts,
+    JobFacts,
+    JobLine,
+    facts_of,
+)
+from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
+from airflow_provider_lclstream.psik.models import JobSpec
+from airflow_provider_lclstream.psik.reconciler import reconcile
+from airflow_provider_lclstream.psik.states import JobState
+from airflow_provider_lclstream.psik.store import JobStore
+from lclstreamer.core.errors import LCLStreamError
+
+LOOK_SECONDS = 0.1
+PIECE_BYTES = 2**18
+
+
+class FolderAccess:
+    """`JobAccess` to a `JobStore`."""
+
+    def __init__(self, store: JobStore) -> None:
+        self.store = store
+
+    @property
+    def where(self) -> str:
+        """The folder."""
+        return str(self.store.prefix)
+
+    def create(
+        self,
+        spec: JobSpec,
+        *,
+        idempotency_key: str | None = None,
+        files: Mapping[str, str] | None = None,
+        submit: bool = True,
+    ) -> JobFacts:
+        """Make a job folder, and submit it."""
+        job = self.store.create(spec, idempotency_key=idempotency_key, files=files)
+        if submit:
+            job.submit()
+        return facts_of(job)
+
+    def check(self, spec: JobSpec) -> None:
+        """Ask the backend whether it could run this."""
+        self.store.backend(spec.backend).check(spec)
+
+    def look(
+        self, jobid: str, *, after: int = 0, wait_seconds: float = 0, file: str | None = None
+    ) -> JobFacts:
+        """Ask the backend, and read the folder; again and again while waiting."""
+        job, deadline = self.store.get(jobid), time.monotonic() + wait_seconds
+        while True:
+            job.reconcile()
+            facts = facts_of(job, after, file)
+            if facts.rows > after or facts.has_file or time.monotonic() >= deadline:
+                return facts
+            time.sleep(LOOK_SECONDS)
+
+    def spec(self, jobid: str) -> JobSpec:
+        """What it runs, without its secret."""
+        return self.store.get(jobid).spec
+
+    def lines(self, states: Iterable[JobState] = (), limit: int = 50) -> list[JobLine]:
+        """The newest jobs, after asking the backends about those that have not ended."""
+        wanted, jobs = frozenset(states), self.store.jobs()
+        reconcile(jobs if wanted else jobs[:limit])
+        found: list[JobLine] = []
+        for job in jobs:
+            if len(found) >= limit:
+                break
+            try:
+                if not wanted or job.state() in wanted:
+                    found.append(facts_of(job))
+            except JobNotFoundError:
+                continue  # removed a moment ago
+        return found
+
+    def start(self, jobid: str) -> JobFacts:
+        """Queue another attempt."""
+        job = self.store.get(jobid)
+        job.reconcile()
+        job.start()
+        return facts_of(job)
+
+    def cancel(self, jobid: str, reason: str = "canceled") -> JobFacts:
+        """Ask that it ends."""
+        job = self.store.get(jobid)
+        job.cancel(reason)
+        return facts_of(job)
+
+    def remove(self, jobid: str) -> None:
+        """Delete its folder."""
+        self.store.remove(jobid)
+
+    def log_sizes(self, jobid: str) -> dict[str, int]:
+        """Its logs and their lengths in bytes."""
+        job = self.store.get(jobid)
+        return {name: (job.folder / "log" / name).stat().st_size for name in job.log_names()}
+
+    def read_log(self, jobid: str, name: str, offset: int, limit_bytes: int) -> bytes:
+        """A piece of a log."""
+        return self.store.get(jobid).read_log(name, offset, limit_bytes)
+
+    def files(self, jobid: str) -> list[FileFacts]:
+        """The files below its work folder; what symbolic links point to is not the job's."""
+        job = self.store.get(jobid)
+        return sorted(_files_below(job.work), key=lambda facts: facts.path)
+
+    def read_file(self, jobid: str, path: str) -> Iterator[bytes]:
+        """A file of its work folder, in pieces."""
+        with _file_of(self.store.get(jobid), path).open("rb") as stream:
+            while piece := stream.read(PIECE_BYTES):
+                yield piece
+
+    def backends(self) -> list[BackendFacts]:
+        """The configured backends, and whether their settings are sound."""
+        return [self._backend(name) for name in sorted(self.store.backends)]
+
+    def _backend(self, name: str) -> BackendFacts:
+        config, problem = self.store.backends[name], None
+        try:
+            self.store.backend(name)
+        except LCLStreamError as error:
+            problem = error.problem
+        return BackendFacts(
+            name=name, type=config.type, queue_name=config.queue_name, problem=problem
+        )
+
+
+class InThread:
+    """`AsyncJobAccess` over a `JobAccess` whose calls are short: each in a thread of its own.
+
+    Waiting is done here and not there: a waiting thread would be missed by others.
+    """
+
+    def __init__(self, access: JobAccess, look_seconds: float = 0.5) -> None:
+        self._access, self._look_seconds = access, look_seconds
+
+    async def look(
+        self, jobid: str, *, after: int = 0, wait_seconds: float = 0, file: str | None = None
+    ) -> JobFacts:
+        """Look again and again while waiting."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            facts = await asyncio.to_thread(self._access.look, jobid, after=after, file=file)
+            if facts.rows > after or facts.has_file or time.monotonic() >= deadline:
+                return facts
+            await asyncio.sleep(self._look_seconds)
+
+    async def read_log(self, jobid: str, name: str, offset: int, limit_bytes: int) -> bytes:
+        """A piece of a log."""
+        return await asyncio.to_thread(self._access.read_log, jobid, name, offset, limit_bytes)
+
+    async def cancel(self, jobid: str, reason: str = "canceled") -> JobFacts:
+        """Ask that it ends."""
+        return await asyncio.to_thread(self._access.cancel, jobid, reason)
+
+    async def aclose(self) -> None:
+        """Nothing is kept open."""
+
+
+def _files_below(root: Path) -> Iterator[FileFacts]:
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder) / name
+            if path.is_symlink() or not path.is_file():
+                continue
+            facts = path.stat()
+            where = path.relative_to(root).as_posix()
+            yield FileFacts(path=where, size=facts.st_size, mtime=facts.st_mtime)
+
+
+def _file_of(job: Job, name: str) -> Path:
+    root = job.work.resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root) or not path.is_file():
+        raise JobNotFoundError(
+            f"job {job.jobid} has no file {name!r}",
+            mend=f"`lclstream psik files {job.jobid}` lists them",
+        )
+    return path

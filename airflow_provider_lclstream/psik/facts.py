@@ -1,0 +1,123 @@
+"""What is told of a job: to people in tables, with ``--json``, in the replies of a service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from airflow_provider_lclstream.psik.job import Job
+from airflow_provider_lclstream.psik.states import JobState, Transition
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class RowFacts(_Facts):
+    """One row of a history."""
+
+    time: float
+    """When, in seconds since 1970."""
+    jobndx: int
+    """The attempt; 0 before the first."""
+    state: JobState
+    """The state that was reached."""
+    info: str
+    """The reason, exit code or native id."""
+
+
+class JobLine(_Facts):
+    """A job in a list."""
+
+    jobid: str
+    """Its id."""
+    name: str
+    """Its name, or an empty text."""
+    state: JobState
+    """The state it is in."""
+    jobndx: int
+    """The present attempt."""
+    info: str
+    """The reason, exit code or native id."""
+    updated: float
+    """When it got there, in seconds since 1970."""
+    backend: str
+    """Where it runs."""
+    owner: str | None = None
+    """Whose it is, where a service keeps jobs of several people."""
+
+
+class JobFacts(JobLine):
+    """A job."""
+
+    remark: str
+    """What its backend says of it, e.g. why it waits."""
+    rows: int
+    """How many rows its history has; pass it as `after`."""
+    history: tuple[RowFacts, ...]
+    """Its rows, from `after` on."""
+    result: dict[str, Any] | None
+    """How the present attempt's script ended."""
+    logs: tuple[str, ...]
+    """The names of its logs."""
+    has_file: bool | None = None
+    """Whether the file that was asked about is in its work folder."""
+
+
+class FileFacts(_Facts):
+    """A file in a job's work folder."""
+
+    path: str
+    """Relative to the work folder, with slashes."""
+    size: int
+    """Bytes."""
+    mtime: float
+    """When it changed last, in seconds since 1970."""
+
+
+class BackendFacts(_Facts):
+    """A backend that jobs may be submitted to."""
+
+    name: str
+    """What a JobSpec calls it."""
+    type: str
+    """Its kind."""
+    queue_name: str | None = None
+    """The queue or partition behind it."""
+    problem: str | None = None
+    """Why it cannot be used."""
+
+
+def row_facts(row: Transition) -> RowFacts:
+    """One row; the first one's info is the frozen configuration, for machines."""
+    info = "" if row.state is JobState.new else row.info
+    return RowFacts(time=row.time, jobndx=row.jobndx, state=row.state, info=info)
+
+
+def facts_of(job: Job, after: int = 0, file: str | None = None) -> JobFacts:
+    """Everything about a job, as its folder has it now.
+
+    Args:
+        job: the job.
+        after: how many rows of its history are left out.
+        file: a path below the work folder; `JobFacts.has_file` says whether it is there.
+    """
+    rows, spec = job.history(), job.spec
+    last = row_facts(job.last())
+    return JobFacts(
+        jobid=job.jobid,
+        name=spec.name or "",
+        state=last.state,
+        jobndx=last.jobndx,
+        info=last.info,
+        updated=last.time,
+        backend=spec.backend,
+        owner=job.about.get("owner"),
+        remark=job.remark(),
+        rows=len(rows),
+        history=tuple(row_facts(row) for row in rows[after:]),
+        result=job.result(),
+        logs=tuple(job.log_names()),
+        has_file=None if file is None else (job.work / file).is_file(),
+    )
