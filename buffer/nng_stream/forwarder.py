@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from lclstreamer.transport.run_queue import RunQueue
 from lclstreamer.transport.slabs import SlabPool
@@ -51,7 +52,7 @@ class Buffer:
         self.pool = SlabPool(settings.limit_bytes, slab_bytes=SLAB_BYTES)
         self.queue = RunQueue(self.pool)
         self.inlets = Inlets(settings, self.pool, self.queue)
-        self.outlets = Outlets(settings, self.queue, lambda: {"ledger": self.ledger().totals})
+        self.outlets = Outlets(settings, self.queue, self._summary)
         self._problems: list[str] = []
         self._asked: set[Stimulus] = set()
         self._stop_at: float | None = None
@@ -60,6 +61,11 @@ class Buffer:
         self._moved_at = self._looked_at = self._begun
         self._moved: tuple[int, ...] = ()
         self._draining_since = 0.0
+
+    def _summary(self) -> dict[str, Any]:
+        """What consumers are told at the end: the totals, and what is missing in the stream."""
+        ledger = self.ledger()
+        return {"ledger": ledger.totals, "missing": ledger.problems}
 
     def publish(self, admin_url: str) -> None:
         """Write ``endpoints.json``: from now on others can find this buffer.

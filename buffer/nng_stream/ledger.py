@@ -27,7 +27,8 @@ class Ledger:
     undelivered.
 
     Attributes:
-        state: ``completed`` if nothing is missing, else ``incomplete``; ``open`` while it flows.
+        state: ``incomplete`` as soon as something is missing for certain; otherwise ``open`` while
+            it flows, and ``completed`` at the end.
         received: from producers.
         sent: to consumers, what was sent again included.
         acknowledged: consumers have finished with it.
@@ -102,12 +103,13 @@ def draw_up(
     )
     unconfirmed = _sum(record for record in consumers if not record.confirms)
     found = [*problems, *(text for record in (*producers, *consumers) for text in record.problems)]
+    found += _returns(producers)
     if is_final:
         found += _faults(received, acknowledged, unconfirmed, waiting)
     firsts = [r.first_message_unix for r in producers if r.first_message_unix is not None]
     lasts = [r.last_message_unix for r in producers if r.last_message_unix is not None]
     return Ledger(
-        state=("incomplete" if found else "completed") if is_final else "open",
+        state="incomplete" if found else "completed" if is_final else "open",
         received=received,
         sent=_sum(consumers),
         acknowledged=acknowledged,
@@ -122,6 +124,19 @@ def draw_up(
         peak_queued_bytes=peak_queued_bytes,
         back_pressure_seconds=round(back_pressure_seconds, 3),
     )
+
+
+def _returns(producers: Sequence[PeerRecord]) -> list[str]:
+    """Who came again, under its name, after it had died: it may have sent the same once more."""
+    found: list[str] = []
+    for number, record in enumerate(producers):
+        came_again = any(later.name == record.name for later in producers[number + 1 :])
+        if came_again and record.messages and record.end not in {None, "end_of_stream", "closed"}:
+            found.append(
+                f"producer {record.name}: came again after it had died; the {record.messages} "
+                "messages that it had sent before may be there twice"
+            )
+    return found
 
 
 def _sum(records: Iterable[PeerRecord]) -> Count:

@@ -89,9 +89,11 @@ def pull(
         summary = pull_into(sink, stream, count=count, idle_timeout_seconds=idle_timeout)
     _tell(summary.to_json(), _pull_text(summary), report, as_json=as_json)
     if not summary.is_complete:
-        if as_json:
-            raise typer.Exit(IncompleteStreamError.exit_code)
-        raise cut_short(stream)
+        error = cut_short(stream)
+        if not as_json:
+            raise error
+        note(error.render())  # standard output has its one document already
+        raise typer.Exit(error.exit_code)
 
 
 def _sink(output: Path | None, name_format: str, *, tar: bool, discard: bool) -> Sink:

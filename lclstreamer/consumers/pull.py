@@ -28,7 +28,8 @@ class PullSummary:
     Attributes:
         messages, bytes: how many, and their payload.
         end: ``end_of_stream`` if the other side said so and the counts agree, ``count_reached`` if
-            as many came as were asked for, else ``disconnected``.
+            as many came as were asked for, ``incomplete`` if it ended and said what is missing,
+            else ``disconnected``.
         seconds: from connecting to the end.
         first_message_unix, last_message_unix: when they came, in seconds.
         problems: what went wrong, one sentence each.
@@ -37,7 +38,7 @@ class PullSummary:
 
     messages: int = 0
     bytes: int = 0
-    end: Literal["end_of_stream", "count_reached", "disconnected"] = "disconnected"
+    end: Literal["end_of_stream", "count_reached", "incomplete", "disconnected"] = "disconnected"
     seconds: float = 0.0
     first_message_unix: float | None = None
     last_message_unix: float | None = None
@@ -47,7 +48,7 @@ class PullSummary:
     @property
     def is_complete(self) -> bool:
         """Whether nothing that was wanted can be missing."""
-        return self.end != "disconnected"
+        return self.end in {"end_of_stream", "count_reached"}
 
     def to_json(self) -> dict[str, Any]:
         """The summary for ``--json``."""
@@ -86,10 +87,14 @@ def cut_short(stream: PullSocket) -> IncompleteStreamError:
     """The error that says how a stream ended too early."""
     end = stream.end
     why = "; ".join(end.problems) if end and end.problems else "the other side left without a word"
+    is_told = end is not None and end.reason == "incomplete"
+    how = "ended incomplete" if is_told else "was cut short"
     return IncompleteStreamError(
-        f"the stream from {stream.endpoint} was cut short after {end.messages if end else 0} "
+        f"the stream from {stream.endpoint} {how} after {end.messages if end else 0} "
         f"messages: {why}",
-        mend="see the buffer's ledger; ZeroMQ and plain nng peers cannot confirm an end at all",
+        mend="see the buffer's ledger and the reports of the ranks"
+        if is_told
+        else "see the buffer's ledger; ZeroMQ and plain nng peers cannot confirm an end at all",
     )
 
 

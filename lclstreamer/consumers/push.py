@@ -24,11 +24,14 @@ def push_files(
         UnavailableError: nobody took a message in time.
         IncompleteStreamError: the other side has gone.
     """
+    sent = 0
     try:
         for path in files:
             stream.send(_content(path), timeout_seconds=send_timeout_seconds)
+            sent += 1
     finally:
-        report = stream.close(close_timeout_seconds)
+        missing = [f"{len(files) - sent} of {len(files)} files"] if sent < len(files) else []
+        report = stream.close(close_timeout_seconds, missing=missing)
     return report
 
 

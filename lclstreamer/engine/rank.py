@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 INCOMPLETE_EXIT_CODE = 74
 """Something that was read has not been delivered."""
 
+STOPPED = "it was stopped before the end of the run; what it had read was sent"
+INTERRUPTED = "it was interrupted before the end of the run"
+
 
 def needs_communicator(configuration: StreamerConfiguration) -> bool:
     """Whether the ranks of this run must be able to talk to each other (over MPI)."""
@@ -62,6 +65,7 @@ class Rank:
             configuration.data_sources, skips_incomplete=configuration.skip_incomplete_events
         )
         self._serializing: SerializerStage | None = None
+        self._batched = 0  # events in batches
         self._source_error: LCLStreamError | None = None
         self.report = RankReport(context.rank, context.size, run=configuration.source_identifier)
         self.error: LCLStreamError | None = None
@@ -98,9 +102,13 @@ class Rank:
         }
 
     def _run(self) -> None:
-        pipeline = self._make("pipeline", self._configuration.processing_pipeline)
-        serializer = self._make("serializer", self._configuration.data_serializer)
-        source = self._make_source()
+        try:
+            pipeline = self._make("pipeline", self._configuration.processing_pipeline)
+            serializer = self._make("serializer", self._configuration.data_serializer)
+            source = self._make_source()
+        except Exception as error:
+            self._call_off(error)
+            raise
         self.report.run = source.run
         if not source.produces_events:
             self._serve(source)
@@ -112,15 +120,42 @@ class Rank:
             "streaming starts",
             extra={"run": source.run, "rank": self._context.rank, "pid": os.getpid()},
         )
+        error, reason = None, INTERRUPTED
         try:
             with ProgressLog(self):
-                self._read(source, pipeline, serializing)
+                error = attempt(partial(self._read, source, pipeline, serializing))
+            reason = error.problem if error else STOPPED if self._stop.is_set() else ""
         finally:
+            serializing.missing += self._shortfall(reason)
             serializing.queue.finish()
             serializing.wait()
             for stage in deliveries:
                 stage.wait()
             self._settle(serializing, deliveries)
+        if error is not None:
+            raise error
+
+    def _shortfall(self, reason: str) -> list[str]:
+        """Why what goes to the serializer is not the whole run, one sentence each."""
+        counts = self._gate.counts
+        lost = counts.read - counts.skipped - self._batched
+        told = f"{lost} events were read but are in no message" if lost else ""
+        return [text for text in (reason, told) if text]
+
+    def _call_off(self, error: Exception) -> None:
+        """Tell whoever waits at the other side of a handler that nothing comes, and why."""
+        reason = error.problem if isinstance(error, LCLStreamError) else repr(error)
+        logger.error("the rank cannot start", extra={"reason": reason})
+
+        def tell() -> None:
+            stages = self._make_deliveries()
+            for stage in stages:
+                stage.call_off(reason)
+                stage.start()
+            for stage in stages:
+                stage.wait()
+
+        attempt(tell)  # the rank has failed already, and says why
 
     def _make(self, kind: Any, parameters: Any, *arguments: Any) -> Any:
         return find_class(kind, parameters.type)(parameters, *arguments)
@@ -149,22 +184,25 @@ class Rank:
             logger.debug("an event came to a rank that expects none")
         self._conclude()
 
-    def _open_handlers(self) -> list[DeliveryStage]:
+    def _make_deliveries(self) -> list[DeliveryStage]:
         context = self._context
-        stages = [
+        return [
             DeliveryStage(
                 index, handler.type, self._make("handler", handler, context.rank, context.size)
             )
             for index, handler in enumerate(self._configuration.data_handlers)
         ]
+
+    def _open_handlers(self) -> list[DeliveryStage]:
+        stages = self._make_deliveries()
         for stage in stages:
             stage.start()
         try:
             for stage in stages:
                 stage.wait_until_open()
-        except LCLStreamError:
+        except LCLStreamError as error:
             for stage in stages:
-                stage.queue.abandon()
+                stage.call_off(error.problem)
             for stage in stages:
                 stage.wait()
             raise
@@ -178,6 +216,7 @@ class Rank:
         )
         try:
             for batch in batches:
+                self._batched += len(batch)
                 if not serializing.queue.put(batch, size_of(batch)):
                     break
         finally:

@@ -70,12 +70,14 @@ class DeliveryStage(Stage):
 
     Attributes:
         queue: the messages.
+        missing: why these were not all, one sentence each; told at the end.
         report: what the handler said at its end; None before.
     """
 
     def __init__(self, index: int, kind: str, handler: DataHandler) -> None:
         super().__init__(f"data_handlers.{index} ({kind})")
         self.queue: ByteQueue[Message] = ByteQueue(QUEUE_LIMIT_BYTES)
+        self.missing: Sequence[str] = ()
         self.report: DeliveryReport | None = None
         self._handler = handler
         self._is_open = threading.Event()
@@ -99,9 +101,14 @@ class DeliveryStage(Stage):
             self._handler.handle(message)
 
     def end(self) -> None:
-        """Close the handler, which confirms what it has delivered."""
+        """Close the handler, which tells the end and confirms what it has delivered."""
         self.queue.abandon()
-        self.report = self._handler.close()
+        self.report = self._handler.close(missing=self.missing)
+
+    def call_off(self, reason: str) -> None:
+        """There will be no messages: let the handler tell why."""
+        self.missing = (reason,)
+        self.queue.abandon()
 
 
 class SerializerStage(Stage):
@@ -109,6 +116,7 @@ class SerializerStage(Stage):
 
     Attributes:
         queue: the batches.
+        missing: why the batches were not the whole run, one sentence each.
         messages: messages made.
         bytes: their payload.
         events: the events in them.
@@ -117,6 +125,7 @@ class SerializerStage(Stage):
     def __init__(self, serializer: DataSerializer, deliveries: Sequence[DeliveryStage]) -> None:
         super().__init__("data_serializer")
         self.queue: ByteQueue[Batch] = ByteQueue(QUEUE_LIMIT_BYTES)
+        self.missing: list[str] = []
         self.messages = self.bytes = self.events = 0
         self._serializer, self._deliveries = serializer, deliveries
 
@@ -134,7 +143,10 @@ class SerializerStage(Stage):
     def end(self) -> None:
         """Tell both sides."""
         self.queue.abandon()
+        if self.error is not None:
+            self.missing.append(self.error.problem)
         for stage in self._deliveries:
+            stage.missing = tuple(self.missing)
             stage.queue.finish()
 
 

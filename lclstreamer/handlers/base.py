@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from lclstreamer.core.events import DeliveryReport, Message
@@ -30,8 +31,11 @@ class DataHandler(Protocol):
         """
         ...
 
-    def close(self) -> DeliveryReport:
+    def close(self, *, missing: Sequence[str] = ()) -> DeliveryReport:
         """Deliver what is still on its way, tell the other side that this was all, and report.
+
+        ``missing`` says why it was not all, one sentence each (the source failed, say): a handler
+        with somebody at its other side tells them, so that nobody takes the run for complete.
 
         Waits no longer than the handler's own timeout and does not raise: what went wrong is in
         the report's problems. May be called without `open`, and twice.

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from lclstreamer.core.errors import OutputError
@@ -89,8 +90,9 @@ class BinaryFileWritingDataHandler:
         parameters = self._parameters
         return f"{parameters.name_prefix}r{self._rank}_{message.sequence}.{parameters.file_suffix}"
 
-    def close(self) -> DeliveryReport:
-        """Report; every file is already under its name."""
+    def close(self, *, missing: Sequence[str] = ()) -> DeliveryReport:
+        """Report; every file is already under its name, and there is nobody to tell the rest."""
+        del missing
         if self._parameters.sync_to_disk and self._report.messages:
             self._sync_names()
         return self._report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lclstreamer.core.errors import InternalError, LCLStreamError, UnavailableError
@@ -127,8 +128,8 @@ class BinaryDataStreamingDataHandler:
             where=", ".join(str(endpoint) for endpoint in self._endpoints),
         )
 
-    def close(self) -> DeliveryReport:
-        """Send the rest, tell the end, wait for confirmation, and report."""
+    def close(self, *, missing: Sequence[str] = ()) -> DeliveryReport:
+        """Send the rest, tell the end and what is missing, wait for confirmation, and report."""
         if self._is_closed:
             return self._report
         self._is_closed = True
@@ -138,7 +139,7 @@ class BinaryDataStreamingDataHandler:
         reports = [
             socket.close(
                 timeout_seconds=max(TURN_SECONDS, deadline - time.monotonic()),
-                missing=self._report.problems,
+                missing=[*self._report.problems, *missing],
             )
             for socket in self._sockets
         ]

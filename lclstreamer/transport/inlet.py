@@ -216,7 +216,10 @@ class Inlet:
         if announced != self.record.messages:
             self._problem(f"sent {announced} messages, but {self.record.messages} came")
         for text in self.end_document.get("missing", ()):
-            self._problem(f"ended, but not all could be sent: {text}")
+            if "ledger" in self.end_document:  # a buffer, which says itself whose fault it is
+                self.record.problems.append(f"{self.record.name}: {text}")
+            else:
+                self._problem(f"ended, but not all could be sent: {text}")
 
     def _broken_off(self, how: str, *, end: End = "disconnected", always: bool = False) -> None:
         pending_bytes = self._assembler.pending_bytes

@@ -18,13 +18,14 @@ class StreamEnd:
 
     Attributes:
         reason: ``end_of_stream`` if every producer said that it had ended and the counts agree;
-            ``disconnected`` if one left without that.
+            ``incomplete`` if every one ended, but something is missing, and `problems` says what;
+            ``disconnected`` if one left without a word.
         messages, bytes: what was received; bytes of payload.
         ledger: what the other side says about the whole stream, e.g. a buffer's ledger.
         problems: what went wrong, one sentence each.
     """
 
-    reason: Literal["end_of_stream", "disconnected"]
+    reason: Literal["end_of_stream", "incomplete", "disconnected"]
     messages: int
     bytes: int
     ledger: dict[str, Any] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ GREETING_SECONDS = 10.0
 FINISH_SECONDS = 10.0
 """How long a consumer may take to leave once it has been told the end."""
 _REVERSE_BYTES = 1 << 16
+_TEXTS, _TEXT_LETTERS = 16, 500  # what is told of problems at the end; the ledger has them all
 
 
 @dataclass(slots=True, frozen=True)
@@ -186,8 +187,11 @@ class Outlet:
                 "messages": self.record.messages,
                 "bytes": self.record.bytes,
             }
-            summary = sp.encode_control({**ending, **self._options.summary()})
-            send_all(self._wire, summary, FINISH_SECONDS)
+            summary = self._options.summary()
+            if missing := summary.get("missing"):
+                summary = {**summary, "missing": _shortened(missing)}
+            frame = sp.encode_control({**ending, **summary})
+            send_all(self._wire, frame, FINISH_SECONDS)
         self._wire.finish()
         unsent, deadline = self._wire.unsent_bytes(), time.monotonic() + FINISH_SECONDS
         while time.monotonic() < deadline and not self._is_aborted:
@@ -216,6 +220,15 @@ class Outlet:
 
     def _problem(self, what: str) -> None:
         self.record.problems.append(f"consumer {self.record.name}: {what}")
+
+
+def _shortened(texts: Sequence[str]) -> list[str]:
+    """So much of the texts that they fit into a control frame, whatever their letters."""
+    kept = [
+        text if len(text) <= _TEXT_LETTERS else f"{text[:_TEXT_LETTERS]}…"
+        for text in texts[:_TEXTS]
+    ]
+    return kept + [f"and {len(texts) - _TEXTS} more"] * (len(texts) > _TEXTS)
 
 
 def _behind(buffers: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:

@@ -144,9 +144,10 @@ class QueuedPullSocket:
     def _set_end(self) -> None:
         records = [producer.record for producer in self._producers]
         problems = [problem for record in records for problem in record.problems]
-        is_told = all(record.end == "end_of_stream" for record in records) and not problems
+        is_told = all(record.end == "end_of_stream" for record in records)
+        in_order = "incomplete" if problems else "end_of_stream"
         self.end = StreamEnd(
-            "end_of_stream" if is_told else "disconnected",
+            in_order if is_told else "disconnected",
             self._messages,
             self._bytes,
             ledger=self._ledger(),

@@ -197,7 +197,9 @@ class QueuedPushSocket:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        report = self.close()
+        error = exception[1]
+        missing = [] if error is None else [f"{type(error).__name__}: {error}"]
+        report = self.close(missing=missing)
         if report.problems and exception[0] is None:
             raise IncompleteStreamError(
                 "; ".join(report.problems), mend="look at the other side's ledger and log"

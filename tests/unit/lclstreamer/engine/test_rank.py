@@ -38,7 +38,7 @@ class Handler:
 
     def __init__(self, parameters, rank, size):
         self.told, self.rank, self.size = parameters, rank, size
-        self.messages, self.is_closed = [], False
+        self.messages, self.is_closed, self.missing = [], False, None
         parameters.made.append(self)
 
     def open(self):
@@ -51,8 +51,8 @@ class Handler:
             raise IncompleteStreamError("the other side left", mend="start it again")
         self.messages.append(message)
 
-    def close(self):
-        self.is_closed = True
+    def close(self, *, missing=()):
+        self.is_closed, self.missing = True, list(missing)
         count = len(self.messages)
         return DeliveryReport(
             "memory", count, sum(m.size_bytes for m in self.messages),
@@ -139,7 +139,7 @@ def test_everything_arrives_at_every_handler(make):
     assert report.bytes == sum(m.size_bytes for m in made[0].messages)
     assert [m.sequence for m in made[0].messages] == [0, 1, 2]
     assert report.first_event_unix <= report.last_event_unix <= time.time()
-    assert all(one.is_closed for one in made)
+    assert all(one.is_closed and one.missing == [] for one in made)
 
 
 def test_the_limit(make):
@@ -191,6 +191,7 @@ def test_one_handler_fails_and_the_other_gets_everything(make):
     assert any("the other side left" in problem for problem in report.problems)
     assert any("took 1 of 5 messages" in problem for problem in report.problems)
     assert all(one.is_closed for one in made)
+    assert made[1].missing == [], "nothing is missing there"
 
 
 def test_reading_ends_where_no_handler_is_left(make):
@@ -208,6 +209,7 @@ def test_a_handler_that_cannot_open_ends_the_rank_before_it_reads(make):
     assert (report.state, report.exit_code, source.read) == ("failed", 73, [])
     assert rank.error is error
     assert all(one.is_closed for one in made)
+    assert made[0].missing == ["cannot write into the folder"]
 
 
 def test_a_source_that_fails_in_the_middle_delivers_what_it_gave(make):
@@ -219,6 +221,7 @@ def test_a_source_that_fails_in_the_middle_delivers_what_it_gave(make):
     assert (report.state, report.exit_code) == ("failed", 65)
     assert (report.events, report.confirmed_messages) == (2, 1)
     assert str(rank.error).startswith("file damaged")
+    assert made[0].missing == ["file damaged"]
 
 
 def test_an_error_nobody_expected_is_told_as_a_fault_of_ours(make):
@@ -227,6 +230,7 @@ def test_an_error_nobody_expected_is_told_as_a_fault_of_ours(make):
     report = rank.run()
     assert (report.exit_code, report.events) == (70, 1)
     assert "ZeroDivisionError" in report.problems[-1]
+    assert made[0].missing == ["ZeroDivisionError: division by zero"]
     assert rank.error.mend
 
 
@@ -245,6 +249,50 @@ def test_data_that_cannot_be_serialized_ends_the_rank_and_is_counted(make):
     report = rank.run()
     assert (report.state, report.exit_code, report.messages) == ("failed", 65, 0)
     assert any("events were read but never became a message" in p for p in report.problems)
+    assert "cannot hold complex numbers" in made[0].missing
+
+
+def test_a_pipeline_that_fails_or_forgets_is_told_to_the_other_side(make):
+    class Failing:
+        def __init__(self, parameters):
+            self.forgets = parameters.forgets
+
+        def process(self, events, *, run, rank):
+            assert len(list(events)) == 25
+            if not self.forgets:
+                raise BadInputError("shapes differ", mend="leave out the detector")
+            yield from ()
+
+    for forgets, expected in ((False, ["shapes differ"]), (True, [])):
+        made = []
+        pipeline = SimpleNamespace(type="Failing", forgets=forgets)
+        make([handler(made)], classes=[Failing], processing_pipeline=pipeline).run()
+        assert made[0].missing == [*expected, "25 events were read but are in no message"]
+
+
+def test_a_source_that_cannot_even_be_opened_is_told_to_the_other_side(make):
+    class Absent:
+        def __init__(self, parameters, setup):
+            raise BadInputError("no file is called x.h5", mend="name one")
+
+    made = []
+    rank = make([handler(made)], SimpleNamespace(type="Absent"), classes=[Absent])
+    assert rank.run().exit_code == 65
+    (one,) = made
+    assert (one.messages, one.missing) == ([], ["no file is called x.h5"])
+
+
+def test_an_interrupt_is_told_to_the_other_side(make):
+    class Interrupted(Scripted):
+        def events(self):
+            yield from super().events()
+            raise KeyboardInterrupt
+
+    made, source = [], script([{"value": 1}])
+    source.type = "Interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        make([handler(made)], source, classes=[Interrupted]).run()
+    assert made[0].missing[0] == rank_module.INTERRUPTED
 
 
 def test_a_stop_delivers_what_was_read(make):
@@ -262,6 +310,7 @@ def test_a_stop_delivers_what_was_read(make):
     assert (report.state, report.exit_code, report.problems) == ("stopped", 143, [])
     assert 10 <= report.events < 1_000
     assert ids(made[0].messages) == source.read == list(range(report.events))
+    assert made[0].missing == [rank_module.STOPPED]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_producer_that_could_not_send_everything_says_so_with_the_end():
         assert [bytes(message) for message in pull] == [b"all there is"]
         thread.join(20)
     assert result[0].confirmed_messages == 1
-    assert pull.end.reason == "disconnected"
+    assert pull.end.reason == "incomplete"
     assert "message 7 found no room" in pull.end.problems[0]
 
 
