@@ -21,6 +21,10 @@ from lclstreamer.transport.url import Endpoint
 
 COPY_BELOW_BYTES = 1 << 15
 """Shorter messages are always copied, side by side: one system call sends many of them."""
+LOST_PEER_MEND = (
+    "see the other side's ledger and log, start it if need be, and run again from the beginning: "
+    "one that was killed left no ledger, and what it had not passed on is lost with it"
+)
 _ABORT_SECONDS = 2.0
 
 
@@ -36,6 +40,9 @@ class Consumer(Protocol):
 
 class QueuedPushSocket:
     """A bounded queue of messages, emptied by connections; see `interface.PushSocket`.
+
+    One that dials does not dial again when its peer has gone: a buffer that is started again does
+    not know what the former one had taken and not passed on, and to go on would hide that.
 
     How connections come about is the business of subclasses: their threads call `came` and `went`.
     """
@@ -117,9 +124,7 @@ class QueuedPushSocket:
     def _no_room(self, timeout_seconds: float) -> UnavailableError | IncompleteStreamError:
         problems = self._problems()
         if problems:
-            return IncompleteStreamError(
-                "; ".join(problems), mend="look at the other side's ledger and log, then run again"
-            )
+            return IncompleteStreamError("; ".join(problems), mend=LOST_PEER_MEND)
         return UnavailableError(
             f"{self.endpoint} took nothing for {timeout_seconds:g} s",
             mend="check that consumers are connected and taking messages",
@@ -132,7 +137,8 @@ class QueuedPushSocket:
             record = ended[0]
             taken = record.acknowledged_messages if record.confirms else record.messages
             problems.append(
-                f"{self.endpoint} left after it had taken {taken} of {self._messages} messages"
+                f"{self.endpoint} left after it had taken {taken} of {self._messages} messages; "
+                f"the other {self._messages - taken} are not delivered"
             )
         return problems
 
@@ -201,6 +207,4 @@ class QueuedPushSocket:
         missing = [] if error is None else [f"{type(error).__name__}: {error}"]
         report = self.close(missing=missing)
         if report.problems and exception[0] is None:
-            raise IncompleteStreamError(
-                "; ".join(report.problems), mend="look at the other side's ledger and log"
-            )
+            raise IncompleteStreamError("; ".join(report.problems), mend=LOST_PEER_MEND)

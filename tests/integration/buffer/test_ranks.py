@@ -131,7 +131,33 @@ def test_a_rank_that_is_killed_and_started_again_makes_the_stream_incomplete(
     other.process.send_signal(signal.SIGTERM)
     assert other.wait() == 143
     ledger, _ = ending(running, pulled)
-    died, stopped, twice = ledger["problems"]
+    *others, twice = ledger["problems"]
+    died, stopped = sorted(others)
     assert died.startswith("producer lclstreamer rank 0 of 2: disconnected without ending")
     assert stopped.startswith("producer lclstreamer rank 1 of 2: ended, but not all")
     assert "rank 0 of 2: came again after it had died" in twice
+
+
+def test_a_buffer_that_is_started_again_is_no_continuation(
+    buffer, streamer, pull, wait_for, free_port
+):
+    """It does not know what the former one had taken: the rank says so instead of going on."""
+    place = ("--inlet", f"tcp://127.0.0.1:{free_port()}")
+    former = buffer("--expected-producers", 1, *place)
+    pulled = pull(former)
+    rank = streamer(former.inlet(), ENDLESS)
+    wait_for(lambda: former.status()["received"]["messages"] > 2, what="the first messages")
+    former.running.process.send_signal(signal.SIGKILL)
+    former.running.wait()
+    later = buffer("--start-timeout", "500ms", *place)
+    assert rank.wait() == 74
+    error = json.loads(rank.stdout.splitlines()[-1])
+    (delivery,) = error["handlers"]
+    taken, made = delivery["confirmed_messages"], delivery["messages"]
+    assert 2 < taken <= made
+    told = f"left after it had taken {taken} of {made} messages; the other {made - taken} are not"
+    assert any(told in problem for problem in error["problems"]), error["problems"]
+    assert pulled.wait() == 74
+    assert json.loads(pulled.stdout.splitlines()[-1])["end"] == "disconnected"
+    _, ledger = later.end()
+    assert ledger["producers"] == []
