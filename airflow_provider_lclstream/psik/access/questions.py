@@ -1,0 +1,229 @@
+"""What is asked of a Psik-API service in its dialect /v4, each question described once.
+
+How it is asked, waiting or not, is the affair of `service`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, TypeAdapter
+
+from airflow_provider_lclstream.psik.facts import BackendFacts, FileFacts, JobFacts, JobLine
+from airflow_provider_lclstream.psik.models import JobSpec
+from airflow_provider_lclstream.psik.states import JobState
+
+if TYPE_CHECKING:
+    import httpx2
+
+TIMEOUT_SECONDS = 60.0
+"""How long a service may be silent, beyond what it was asked to wait."""
+ROUND_SECONDS = 30.0
+"""The longest wait that is asked for at once."""
+PAGE_LINES = 1000
+PIECE_BYTES = 2**24
+"""The longest piece of a log that a service gives at once."""
+MAX_KEY = 200
+Answer = TypeVar("Answer")
+_SIZES = TypeAdapter(dict[str, int])
+
+
+def _nothing(_: httpx2.Response) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Question(Generic[Answer]):
+    """A request, and how its answer is read.
+
+    Attributes:
+        method: the HTTP method.
+        path: below the service's URL.
+        read: makes the answer of a successful reply; a ValueError means that it is none.
+        params: the query.
+        json: the body, as a document.
+        headers: beyond the usual ones.
+        files: parts of a form: the field, then file name and content.
+        is_repeatable: whether asking twice does no more than asking once.
+        timeout_seconds: how long the service may be silent.
+    """
+
+    method: str
+    path: str
+    read: Callable[[httpx2.Response], Answer]
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    json: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    files: list[tuple[str, tuple[str, bytes | IO[bytes]]]] | None = None
+    is_repeatable: bool = True
+    timeout_seconds: float = TIMEOUT_SECONDS
+
+    def content(self) -> dict[str, Any]:
+        """The arguments of httpx2's request methods."""
+        return {
+            "params": dict(self.params),
+            "json": self.json,
+            "headers": dict(self.headers),
+            "files": self.files,
+            "timeout": self.timeout_seconds,
+        }
+
+
+class Page(BaseModel):
+    """One page of a list."""
+
+    jobs: list[JobLine]
+    next: str | None
+
+
+def create(spec: JobSpec, key: str, *, submit: bool) -> Question[JobFacts]:
+    """Make a job; the same key gives the same job."""
+    return Question(
+        "POST",
+        "/v4/jobs",
+        _facts,
+        params={} if submit else {"submit": "false"},
+        json=document_of(spec),
+        headers={"idempotency-key": _header(key)},
+    )
+
+
+def check(spec: JobSpec) -> Question[None]:
+    """Would this job be taken?"""
+    return Question("POST", "/v4/jobs/check", _nothing, json=document_of(spec))
+
+
+def upload(jobid: str, files: Mapping[str, bytes | IO[bytes]]) -> Question[None]:
+    """Put files into a job's work folder."""
+    # A form's file name would lose its folders and odd characters, so it travels encoded.
+    parts = [("files", (quote(name), content)) for name, content in files.items()]
+    path = f"{_job(jobid)}/files"
+    return Question("POST", path, _nothing, files=parts, is_repeatable=False)
+
+
+def start(jobid: str) -> Question[JobFacts]:
+    """Queue an attempt."""
+    return Question("POST", f"{_job(jobid)}/start", _facts, is_repeatable=False)
+
+
+def look(jobid: str, after: int, wait_seconds: float, file: str | None) -> Question[JobFacts]:
+    """Look at a job, waiting for news of it as long as can be asked for at once."""
+    wait = min(max(wait_seconds, 0.0), ROUND_SECONDS)
+    params: dict[str, Any] = {"after": after, "wait": wait}
+    if file is not None:
+        params["file"] = file
+    return Question(
+        "GET", _job(jobid), _facts, params=params, timeout_seconds=TIMEOUT_SECONDS + wait
+    )
+
+
+def spec_of(jobid: str) -> Question[JobSpec]:
+    """What does a job run?"""
+    path = f"{_job(jobid)}/spec"
+    return Question("GET", path, lambda reply: JobSpec.model_validate_json(reply.content))
+
+
+def page(states: Iterable[JobState], limit: int, before: str | None) -> Question[Page]:
+    """One page of the list of jobs."""
+    params: dict[str, Any] = {"limit": limit, "state": sorted(states)}
+    if before is not None:
+        params["before"] = before
+    return Question(
+        "GET", "/v4/jobs", lambda reply: Page.model_validate_json(reply.content), params=params
+    )
+
+
+def cancel(jobid: str, reason: str) -> Question[JobFacts]:
+    """End a job."""
+    return Question("DELETE", _job(jobid), _facts, params={"reason": reason[:500]})
+
+
+def remove(jobid: str) -> Question[None]:
+    """Delete a job that has ended."""
+    return Question("DELETE", f"{_job(jobid)}/folder", _nothing, is_repeatable=False)
+
+
+def log_sizes(jobid: str) -> Question[dict[str, int]]:
+    """Which logs does a job have, and how long are they?"""
+    path = f"{_job(jobid)}/logs"
+    return Question("GET", path, lambda reply: _SIZES.validate_json(reply.content))
+
+
+def read_log(jobid: str, name: str, offset: int, limit_bytes: int) -> Question[bytes]:
+    """A piece of a log; a negative offset counts from its end."""
+    limit = min(limit_bytes, PIECE_BYTES)
+    begin = {"tail": -offset} if offset < 0 else {"offset": offset}
+    return Question(
+        "GET",
+        f"{_job(jobid)}/logs/{quote(name, safe='')}",
+        lambda reply: reply.content[:limit],
+        params={**begin, "limit": limit},
+    )
+
+
+def files(jobid: str) -> Question[list[FileFacts]]:
+    """The files in a job's work folder."""
+    return Question(
+        "GET", f"{_job(jobid)}/files", lambda reply: sorted_files(_flat(reply.json(), ""))
+    )
+
+
+def file_content(jobid: str, path: str) -> Question[None]:
+    """A file of a job's work folder; its answer is a stream."""
+    return Question("GET", f"{_job(jobid)}/files/{quote(path)}", _nothing)
+
+
+def results(jobid: str) -> Question[None]:
+    """The work folder and the logs as one tar; its answer is a stream."""
+    return Question("GET", f"{_job(jobid)}/results.tar", _nothing)
+
+
+def backends() -> Question[list[BackendFacts]]:
+    """Where may jobs be submitted to?"""
+
+    def read(reply: httpx2.Response) -> list[BackendFacts]:
+        found = sorted(reply.json().items())
+        return [BackendFacts.model_validate({"name": name, **facts}) for name, facts in found]
+
+    return Question("GET", "/v4/backends", read)
+
+
+def document_of(spec: JobSpec) -> dict[str, Any]:
+    """A specification as it is sent: what is left to the defaults is left to the service's."""
+    document = spec.model_dump(mode="json", exclude_defaults=True, exclude={"cb_secret"})
+    if spec.cb_secret is not None:
+        document["cb_secret"] = spec.cb_secret.get_secret_value()
+    return document
+
+
+def sorted_files(found: Iterable[FileFacts]) -> list[FileFacts]:
+    """Files in the order of their paths."""
+    return sorted(found, key=lambda facts: facts.path)
+
+
+def _facts(reply: httpx2.Response) -> JobFacts:
+    return JobFacts.model_validate_json(reply.content)
+
+
+def _job(jobid: str) -> str:
+    return f"/v4/jobs/{quote(jobid, safe='')}"
+
+
+def _header(key: str) -> str:
+    """A key as a header can carry it."""
+    if len(key) <= MAX_KEY and key.isascii() and key.isprintable() and key == key.strip():
+        return key
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _flat(listing: Mapping[str, Any], above: str) -> Iterator[FileFacts]:
+    for name, facts in listing.items():
+        children = facts["children"]
+        if isinstance(children, dict):
+            yield from _flat(children, f"{above}{name}/")
+        else:
+            yield FileFacts(path=f"{above}{name}", size=facts["size"], mtime=facts["mtime"])

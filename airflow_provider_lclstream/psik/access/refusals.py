@@ -1,0 +1,82 @@
+"""What a service refused, as an error of ours that says whether a retry can help."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow_provider_lclstream.psik.job import JobNotFoundError
+from airflow_provider_lclstream.psik.states import TransitionRefusedError
+from lclstreamer.core.errors import (
+    BadInputError,
+    LCLStreamError,
+    PermissionDeniedError,
+    UnavailableError,
+)
+
+PROBLEM = "application/problem+json"
+_KINDS: dict[int, type[LCLStreamError]] = {
+    401: PermissionDeniedError,
+    403: PermissionDeniedError,
+    404: JobNotFoundError,
+    409: TransitionRefusedError,
+}
+_MENDS: dict[type[LCLStreamError], str] = {
+    PermissionDeniedError: "ask the service's site what you may do",
+    JobNotFoundError: "`lclstream psik ls` lists the jobs that you may see there",
+    UnavailableError: "try again; if it stays so, ask the service's site",
+}
+_TRANSIENT = frozenset({408, 425, 429})
+MAX_TEXT = 500
+"""How much of an answer in words that are not ours is passed on."""
+
+
+def refusal(status: int, content_type: str, body: bytes, where: str) -> LCLStreamError:
+    """The error that an answer without success means.
+
+    Args:
+        status: its HTTP status.
+        content_type: what its body is said to be.
+        body: what it says.
+        where: the service.
+    """
+    problem = _problem(body)
+    kind = UnavailableError if _may_pass(status) else _KINDS.get(status, BadInputError)
+    is_ours = content_type.startswith(PROBLEM)
+    if kind is JobNotFoundError and not is_ours:
+        # Not one of our routes: nothing was said about any job.
+        return BadInputError(
+            f"the service answered {status}: it has no such route",
+            where=where,
+            mend="look whether this is the URL of a Psik-API of ours, without /v4",
+        )
+    said = _words(problem.get("detail") or problem.get("title") or body.decode("utf-8", "replace"))
+    mend = problem.get("mend") or _MENDS.get(kind, "mend the request")
+    text = said if is_ours and said else f"the service answered {status}: {said}"
+    return kind(text.rstrip(": "), where=where, mend=str(mend))
+
+
+def _may_pass(status: int) -> bool:
+    return status >= 500 or status in _TRANSIENT
+
+
+def _problem(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _words(detail: Any) -> str:
+    """A detail as one line; FastAPI gives a list of what it found wrong."""
+    if isinstance(detail, list):
+        return "; ".join(_one_fault(fault) for fault in detail)[:MAX_TEXT]
+    return " ".join(str(detail).split())[:MAX_TEXT]
+
+
+def _one_fault(fault: Any) -> str:
+    if not isinstance(fault, dict):
+        return str(fault)
+    place = ".".join(str(part) for part in fault.get("loc", ())[1:])
+    return f"{place}: {fault.get('msg', 'wrong')}" if place else str(fault.get("msg", "wrong"))
