@@ -92,6 +92,8 @@ def plan_buffer(request: TransferRequest, site: SiteSettings) -> JobSpec:
         "--idle-timeout", f"{request.idle_timeout_seconds:g}",
         "--drain-timeout", f"{request.drain_timeout_seconds:g}",
     ]  # fmt: skip
+    if request.consumer_timeout_seconds:
+        words += ["--consumer-timeout", f"{request.consumer_timeout_seconds:g}"]
     if site.port_range:
         words += ["--port-range", site.port_range]
     seconds = (

@@ -78,6 +78,10 @@ class TransferRequest(StrictModel):
     drain_timeout_seconds: Seconds = 900.0
     """How long consumers may take for what is left after the last producer's end."""
 
+    consumer_timeout_seconds: Annotated[float, Field(ge=0, le=7 * 86_400)] = 0.0
+    """A consumer that acknowledges nothing for so long, while it has messages, is taken for hung,
+    and others get them. It must be longer than the longest work on a message; 0: no limit."""
+
     streamer_duration_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
     """The streamer job's wall time."""
 

@@ -80,6 +80,15 @@ DrainTimeout = Annotated[
     typer.Option("--drain-timeout", metavar="TIME", help="Give up the rest after so long."),
 ]
 
+ConsumerTimeout = Annotated[
+    str | None,
+    typer.Option(
+        "--consumer-timeout",
+        metavar="TIME",
+        help="Give the messages of a consumer that acknowledges nothing for so long to another.",
+    ),
+]
+
 
 @app.command()
 def run(
@@ -99,6 +108,7 @@ def run(
     start_timeout_seconds: StartTimeout = None,
     idle_timeout_seconds: IdleTimeout = None,
     drain_timeout_seconds: DrainTimeout = None,
+    consumer_timeout_seconds: ConsumerTimeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Buffer one stream, until it has ended and was delivered.

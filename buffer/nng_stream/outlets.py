@@ -26,7 +26,12 @@ class Outlets(Side[Outlet, ZmqOutlet]):
     ) -> None:
         """Listen; see `Side`. The consumers are told the ``summary`` at the end of the stream."""
         share = settings.limit_bytes // WINDOWS_PER_LIMIT
-        options = PushOptions(settings.name, lambda: AdaptiveWindow(share), summary=summary)
+        options = PushOptions(
+            settings.name,
+            lambda: AdaptiveWindow(share),
+            summary=summary,
+            consumer_timeout_seconds=settings.consumer_timeout_seconds,
+        )
 
         def make_zmq(place: Endpoint) -> ZmqOutlet:
             return ZmqOutlet(place, queue, listen=True, limit_bytes=min(share, _ZMQ_LIMIT_BYTES))

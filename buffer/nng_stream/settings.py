@@ -104,6 +104,11 @@ class BufferSettings(StrictModel):
     drain_timeout_seconds: Seconds = 600.0
     """How long nothing may move while the rest is delivered."""
 
+    consumer_timeout_seconds: Seconds | None = None
+    """A consumer that acknowledges nothing for so long, while it has messages, is taken for hung:
+    it is disconnected and another gets them. It must be longer than any consumer works on a message.
+    By default consumers may take as long as they like."""
+
     stop_timeout_seconds: Seconds = 10.0
     """How long delivering the rest may take after SIGTERM."""
 

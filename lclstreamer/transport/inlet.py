@@ -204,6 +204,8 @@ class Inlet:
         if document.get("lclstream"):
             self.record.confirms = True
             self.record.name = str(document.get("name") or self.record.name)
+        if "dismissed" in document:
+            self._problem(f"dismissed this consumer: {document['dismissed']}")
         if "end_of_stream" in document:
             self.end_document = document
 

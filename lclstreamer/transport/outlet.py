@@ -35,12 +35,15 @@ class PushOptions:
         window: makes the window of a consumer that acknowledges.
         hello: more facts for the peer, e.g. the rank.
         summary: facts for the end of the stream, asked for when it has come.
+        consumer_timeout_seconds: who could acknowledge what it holds, but acknowledges nothing
+            for so long, is taken for hung: its messages go to another. None: it may take its time.
     """
 
     name: str
     window: Callable[[], Window]
     hello: dict[str, Any] = field(default_factory=dict)
     summary: Callable[[], dict[str, Any]] = dict
+    consumer_timeout_seconds: float | None = None
 
 
 class Outlet:
@@ -61,6 +64,8 @@ class Outlet:
         self._options = options
         self._replies = sp.ReverseReader(f"consumer {wire.peer}")
         self._has_left = threading.Event()
+        self._moved_at = time.monotonic()  # when it acknowledged last, or was given its oldest run
+        self._is_within_run = False
         self._is_aborted = False
         self._is_finishing = False
 
@@ -120,6 +125,10 @@ class Outlet:
         while not self._has_left.is_set() and not self._is_aborted:
             run = self._queue.take(self.seat, TICK_SECONDS)
             if run is not None:
+                self._note_movement()
+            if self._is_stalled():
+                self._dismiss()
+            elif run is not None:
                 self._send(run)
             elif self._queue.is_delivered:
                 self._finish()
@@ -132,10 +141,13 @@ class Outlet:
         try:
             sent = self._wire.send(buffers)
             while sent < total:
-                if self._has_left.is_set() or self._is_aborted:
+                if self._has_left.is_set() or self._is_aborted or self._is_stalled():
                     break
-                sent += self._wire.send(_behind(buffers, sent))
+                if more := self._wire.send(_behind(buffers, sent)):
+                    self._note_movement()
+                sent += more
         finally:
+            self._is_within_run = sent < total
             if sent < total:
                 messages, payload_bytes = run.part_within(sent)
                 if not self.seat.window.retains:
@@ -143,6 +155,28 @@ class Outlet:
             self.record.count(messages, payload_bytes)
         if sent == total and not self.seat.window.retains:
             self._queue.end(self.seat, run)
+
+    def _note_movement(self) -> None:
+        """To be sent its oldest run is movement, too; to be sent more is no sign of life."""
+        if len(self.seat.held) == 1:
+            self._moved_at = time.monotonic()
+
+    def _is_stalled(self) -> bool:
+        limit = self._options.consumer_timeout_seconds
+        if limit is None or not self.seat.window.retains or not self.seat.held:
+            return False
+        return time.monotonic() - self._moved_at > limit
+
+    def _dismiss(self) -> None:
+        """Give up a consumer that hangs; should it wake up, it hears why."""
+        self.record.close("stalled")
+        self._is_aborted = True
+        why = f"it acknowledged nothing for {self._options.consumer_timeout_seconds:g} s"
+        logger.warning("dismissed consumer %s: %s", self.record.name, why)
+        if not self._is_within_run:
+            frame = sp.encode_control({"dismissed": f"{why}; its messages went to others"})
+            send_all(self._wire, frame, TICK_SECONDS)
+            self._wire.finish()
 
     def _read(self) -> None:
         view = memoryview(bytearray(_REVERSE_BYTES))
@@ -168,6 +202,7 @@ class Outlet:
             self.max_message_bytes = document.get("max_message_bytes")
             self.seat.window = self._options.window()
         elif "ack" in document:
+            self._moved_at = time.monotonic()
             if not self._queue.acknowledge(self.seat, int(document["ack"])):
                 self._problem(f"acknowledged {document['ack']} messages, which it was not sent")
                 self._is_aborted = True

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from lclstreamer.transport.url import Protocol
 
-End = Literal["end_of_stream", "closed", "disconnected", "drained", "refused"]
+End = Literal["end_of_stream", "closed", "disconnected", "drained", "refused", "stalled"]
 """How a peer's stream ended: in words, by our closing towards a consumer that understands no words,
-by itself, by our drain, or because it was refused."""
+by itself, by our drain, because it was refused, or because a consumer had acknowledged nothing for
+too long."""
 
 
 @dataclass(slots=True)

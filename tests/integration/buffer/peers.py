@@ -34,6 +34,7 @@ def consume(url: str, name: str, pause: str = "0", count: str = "0") -> None:
             if taken == int(count):
                 break
     print("end", pull.end.reason if pull.end else "left", flush=True)
+    print(pull.end.problems if pull.end else "", file=sys.stderr)
 
 
 def hang(url: str, name: str) -> None:

@@ -95,6 +95,48 @@ def test_what_a_consumer_never_finishes_is_undelivered(buffer, peer, wait_for):
     hanging.stop(signal.SIGKILL)
 
 
+def test_what_a_hung_consumer_has_goes_to_another(buffer, peer, wait_for, taken_by, expected_of):
+    running = buffer("--expected-producers", 1, "--consumer-timeout", "1s")
+    victim = peer("consume", running.outlet(), "victim", 0.01)
+    # More messages come all the time: to be sent more is no sign of life.
+    producer = peer("produce", running.inlet(), "rank 0", 300, 1000, 0.01)
+    wait_for(lambda: len(taken_by(victim)) > 5, what="the victim's first messages")
+    victim.process.send_signal(signal.SIGSTOP)
+    # Honest, though slow: each message takes it long, but not too long.
+    other = peer("consume", running.outlet(), "other", 0.4, 5)
+    assert other.wait() == 0
+    rest = peer("consume", running.outlet(), "rest")
+    assert producer.wait() == rest.wait() == 0
+    code, ledger = running.end()
+    assert (code, ledger["state"]) == (0, "completed"), ledger["problems"]
+    facts = {consumer["name"]: consumer for consumer in ledger["consumers"]}
+    assert facts["victim"]["end"] == "stalled"
+    assert facts["victim"]["returned_messages"] > 0
+    assert facts["other"]["end"] == "disconnected"
+    assert ledger["redelivered"]["messages"] >= facts["victim"]["returned_messages"]
+    assert "dismissed consumer victim" in running.running.stderr
+    victim.process.send_signal(signal.SIGCONT)
+    assert victim.wait() == 0
+    assert set(taken_by(victim, other, rest)) == set(expected_of(["rank 0"], 300))
+    assert "end disconnected" in victim.stdout
+    assert "dismissed this consumer: it acknowledged nothing for 1 s" in victim.stderr
+
+
+def test_a_hung_consumer_is_found_out_within_a_long_message(buffer, peer, wait_for, taken_by):
+    running = buffer("--expected-producers", 1, "--consumer-timeout", "1s")
+    victim = peer("consume", running.outlet(), "victim")
+    wait_for(lambda: running.status()["connected"]["consumers"] == 1, what="the victim")
+    victim.process.send_signal(signal.SIGSTOP)
+    assert peer("produce", running.inlet(), "rank 0", 1, 100 << 20).wait() == 0
+    other = peer("consume", running.outlet(), "other")
+    assert other.wait() == 0
+    code, ledger = running.end()
+    assert code == 0, ledger["problems"]
+    assert taken_by(other) == ["rank 0:0"]
+    assert [c["end"] for c in ledger["consumers"]] == ["stalled", "end_of_stream"]
+    victim.process.send_signal(signal.SIGKILL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_delivers_what_it_has_and_ends(buffer, peer, wait_for, number, taken_by):
     running = buffer()

@@ -39,6 +39,9 @@ def test_the_buffer_is_told_everything(request_document, site):
     for part in ("--host 10.0.0.7", "--expected-producers 2", "--port-range 30000-30010",
                  "--limit 268435456", "--drain-timeout 900"):  # fmt: skip
         assert part in words
+    assert "--consumer-timeout" not in words
+    patient = request(request_document, consumer_timeout_seconds=90)
+    assert "--consumer-timeout 90" in plan_buffer(patient, site).script
     assert spec.backend == "dtn"
     # It must outlive waiting for the streamer, the streamer, and draining.
     assert spec.resources.duration_seconds > 1800 + 3600 + 900
