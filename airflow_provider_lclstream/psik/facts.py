@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -87,6 +88,11 @@ class BackendFacts(_Facts):
     """The queue or partition behind it."""
     problem: str | None = None
     """Why it cannot be used."""
+
+
+def printable(name: str) -> str:
+    """A file's name as a reply can carry it; bytes that are no UTF-8 are replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def row_facts(row: Transition) -> RowFacts:

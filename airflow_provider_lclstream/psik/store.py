@@ -29,6 +29,7 @@ from airflow_provider_lclstream.psik.layout import (
 )
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, PsikConfig
 from airflow_provider_lclstream.psik.state_log import lock
+from airflow_provider_lclstream.psik.states import TransitionRefusedError
 from lclstreamer.core.errors import BadInputError, ConfigurationError, OutputError, TemporaryError
 
 Files = Mapping[str, "str | bytes"]
@@ -124,11 +125,11 @@ class JobStore:
         """Delete a job that has ended, with everything in its folder.
 
         Raises:
-            BadInputError: it is queued or active.
+            TransitionRefusedError: it is queued or active.
         """
         job = self.get(jobid)
         if job.pending_attempt() is not None and not job.reconcile().is_final:
-            raise BadInputError(f"job {jobid} is {job.state()}", mend="cancel it first")
+            raise TransitionRefusedError(f"job {jobid} is {job.state()}", mend="cancel it first")
         grave = self._private / f"removed-{jobid}-{secrets.token_hex(4)}"
         job.folder.rename(grave)
         shutil.rmtree(grave)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from airflow_provider_lclstream.psik.facts import printable
 from airflow_provider_lclstream.psik.job import JobNotFoundError
 from lclstreamer.core.errors import BadInputError, OutputError
 
@@ -60,6 +61,15 @@ def opened(root: Path, parts: Iterable[str]) -> Generator[int]:
         os.close(handle)
 
 
+def has_file(root: Path, parts: Iterable[str]) -> bool:
+    """Whether a file is inside ``root``, and not only through a symbolic link."""
+    try:
+        with opened(root, parts) as handle:
+            return stat.S_ISREG(os.fstat(handle).st_mode)
+    except (JobNotFoundError, OSError):
+        return False
+
+
 def listing(handle: int, budget: list[int] | None = None) -> dict[str, dict[str, Any]]:
     """What a folder holds, its folders included; symbolic links are left out."""
     left = [MAX_ENTRIES] if budget is None else budget
@@ -71,9 +81,11 @@ def listing(handle: int, budget: list[int] | None = None) -> dict[str, dict[str,
             break
         if stat.S_ISDIR(facts.st_mode):
             with _inner(handle, name) as inner:
-                found[name] = file_facts(facts, listing(inner, left) if inner >= 0 else {})
+                inside = listing(inner, left) if inner >= 0 else {}
+                found[printable(name)] = file_facts(facts, inside)
         elif stat.S_ISREG(facts.st_mode):
-            found[name] = file_facts(facts, False)  # noqa: FBT003  (upstream's word for "none")
+            none = False  # upstream's word
+            found[printable(name)] = file_facts(facts, none)
     return found
 
 

@@ -86,6 +86,14 @@ class JobService:
         self.index.look_again(job)
         return job, is_new
 
+    def check(self, caller: Caller, spec: JobSpec) -> None:
+        """Refuse a job that the caller may not submit or that its backend could never run.
+
+        How many of their jobs have not ended is not asked: that passes.
+        """
+        require_submit(self.rule(caller), spec, -1)
+        self.store.backend(spec.backend).check(spec)
+
     def see(self, caller: Caller, jobid: str) -> Job:
         """A job that the caller may know of.
 
@@ -112,11 +120,20 @@ class JobService:
         self.index.look_again(job)
         return job
 
-    def cancel(self, caller: Caller, jobid: str) -> Job:
-        """End a job."""
+    def cancel(self, caller: Caller, jobid: str, reason: str = "") -> Job:
+        """End a job; who did it, and the reason if one is given, stand in its history."""
         job = self.change(caller, jobid)
-        job.cancel(f"canceled by {caller.names[-1]}")
+        said = f": {' '.join(reason.split())}" if reason else ""
+        job.cancel(f"canceled by {caller.names[-1]}{said}")
         return job
+
+    def remove(self, caller: Caller, jobid: str) -> None:
+        """Delete a job that has ended, with everything in its folder.
+
+        Raises:
+            TransitionRefusedError: it is queued or active.
+        """
+        self.store.remove(self.change(caller, jobid).jobid)
 
     def list(self, caller: Caller, chosen: JobFilter, *, skip: int, limit: int) -> list[Entry]:
         """The jobs that the caller may know of, the newest first."""

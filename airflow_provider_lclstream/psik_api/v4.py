@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, UploadFile
@@ -17,6 +18,7 @@ from airflow_provider_lclstream.psik.facts import JobFacts, JobLine, facts_of
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
 from airflow_provider_lclstream.psik_api.bundle import bundle
+from airflow_provider_lclstream.psik_api.folders import has_file, parts_of
 from airflow_provider_lclstream.psik_api.http import Known, Service, file_answer, upload
 from airflow_provider_lclstream.psik_api.service import JobFilter
 from airflow_provider_lclstream.psik_api.waiting import StateWatch, log_size
@@ -24,6 +26,12 @@ from airflow_provider_lclstream.psik_api.waiting import StateWatch, log_size
 MAX_PIECE_BYTES = 2**24
 FOLLOW_SECONDS = 0.1
 Wait = Annotated[float, Query(ge=0, le=600, description="longest wait for more rows, in seconds")]
+
+File = Annotated[
+    str | None,
+    Query(max_length=4096, description="a path below the work folder: `has_file` says if it is"),
+]
+BUSY = "it is queued or active"
 
 
 class ListReply(BaseModel):
@@ -62,6 +70,11 @@ def _add_jobs(router: APIRouter) -> None:
         job, is_new = service.create(caller, spec, submit=submit, idempotency_key=idempotency_key)
         return _answer(facts_of(job), 201 if is_new else 200)
 
+    @router.post("/jobs/check", status_code=204)
+    def check(service: Service, caller: Known, spec: JobSpec) -> None:
+        """Refuse a job that could never run here, without making it."""
+        service.check(caller, spec)
+
     @router.get("/jobs", response_model=ListReply)
     def jobs(
         service: Service,
@@ -88,14 +101,23 @@ def _add_job(router: APIRouter, watch: StateWatch) -> None:
         jobid: str,
         after: Annotated[int, Query(ge=0, le=10**9)] = 0,
         wait: Wait = 0,
+        file: File = None,
     ) -> Response:
-        """Give a job; with `after` and `wait`, as soon as its history is longer than `after`."""
+        """Give a job; with `wait`, as soon as its history is longer than `after`.
+
+        With `file` also as soon as that file is there.
+        """
         found = await run_in_threadpool(service.see, caller, jobid)
+        is_there = None if file is None else _finder(found, file)
         log = found.folder / "status.csv"
         size = log_size(log)
         if wait and len(await run_in_threadpool(found.history)) <= after:
-            await watch.wait(log, size, min(wait, service.config.longest_wait_seconds))
-        return _answer(await run_in_threadpool(facts_of, found, after))
+            longest = min(wait, service.config.longest_wait_seconds)
+            await watch.wait(log, size, longest, is_there)
+        facts = await run_in_threadpool(facts_of, found, after)
+        if is_there is not None:
+            facts = facts.model_copy(update={"has_file": is_there()})
+        return _answer(facts)
 
     @router.post("/jobs/{jobid}/start", response_model=JobFacts)
     def start(service: Service, caller: Known, jobid: str) -> Response:
@@ -103,9 +125,19 @@ def _add_job(router: APIRouter, watch: StateWatch) -> None:
         return _answer(facts_of(service.start(caller, jobid)))
 
     @router.delete("/jobs/{jobid}", response_model=JobFacts)
-    def cancel(service: Service, caller: Known, jobid: str) -> Response:
-        """End a job; it is `canceled` once nothing of it runs."""
-        return _answer(facts_of(service.cancel(caller, jobid)))
+    def cancel(
+        service: Service,
+        caller: Known,
+        jobid: str,
+        reason: Annotated[str, Query(max_length=500, description="why, for its history")] = "",
+    ) -> Response:
+        """End a job; it is `canceled` once nothing of it runs. The job itself stays."""
+        return _answer(facts_of(service.cancel(caller, jobid, reason)))
+
+    @router.delete("/jobs/{jobid}/folder", status_code=204, responses={409: {"description": BUSY}})
+    def remove(service: Service, caller: Known, jobid: str) -> None:
+        """Delete a job that has ended: its history, its files and its logs are gone for good."""
+        service.remove(caller, jobid)
 
     @router.get("/jobs/{jobid}/spec", response_model=JobSpec)
     def spec(service: Service, caller: Known, jobid: str) -> Response:
@@ -128,11 +160,15 @@ def _add_logs(router: APIRouter) -> None:
         jobid: str,
         name: str,
         offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
-        tail: Annotated[int | None, Query(ge=0, le=MAX_PIECE_BYTES)] = None,
+        tail: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+        limit: Annotated[int, Query(ge=0, le=MAX_PIECE_BYTES)] = MAX_PIECE_BYTES,
         *,
         follow: bool = False,
     ) -> Response:
-        """Give a log from a byte on, or its end; with `follow` go on until the job has ended."""
+        """Give a log from a byte on, or from so many before its end, at most `limit` at once.
+
+        With `follow` go on, without a limit, until the job has ended.
+        """
         job = service.see(caller, jobid)
         if follow and _is_to_come(job, name):
             return StreamingResponse(_follow(job, name, 0), media_type="text/plain")
@@ -141,7 +177,7 @@ def _add_logs(router: APIRouter) -> None:
             offset = max(0, (job.folder / "log" / name).stat().st_size - tail)
         if follow:
             return StreamingResponse(_follow(job, name, offset), media_type="text/plain")
-        piece = job.read_log(name, offset, MAX_PIECE_BYTES)
+        piece = job.read_log(name, offset, limit)
         headers = {"x-next-offset": str(offset + len(piece))}
         return Response(piece, headers=headers, media_type="application/octet-stream")
 
@@ -174,6 +210,11 @@ def _add_files(router: APIRouter) -> None:
         return StreamingResponse(
             bundle(job.folder), headers=headers, media_type="application/x-tar"
         )
+
+
+def _finder(job: Job, path: str) -> Callable[[], bool]:
+    """Tells whether a file is in a job's work folder."""
+    return functools.partial(has_file, job.folder / "work", parts_of(path))
 
 
 def _answer(facts: JobFacts, status: int = 200) -> Response:

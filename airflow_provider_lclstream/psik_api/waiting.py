@@ -3,55 +3,83 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 LOOK_SECONDS = 0.025
-SECONDS_PER_LOG = 20e-6
-"""What looking at one log costs, about: with very many the looks become rarer."""
+SECONDS_PER_LOOK = 20e-6
+"""What looking at one log or for one file costs, about: with very many looks become rarer."""
+
+
+@dataclass(eq=False)
+class _Waiter:
+    """Somebody who waits.
+
+    Attributes:
+        log: the state log.
+        known_bytes: how long it was.
+        is_there: whether the file has appeared that is waited for too; None where none is.
+        event: set once there is news.
+    """
+
+    log: Path
+    known_bytes: int
+    is_there: Callable[[], bool] | None
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def has_news(self) -> bool:
+        """Whether to wake them."""
+        if log_size(self.log) != self.known_bytes:
+            return True
+        return self.is_there is not None and self.is_there()
 
 
 class StateWatch:
-    """Wakes coroutines when a state log grows. Used inside one event loop."""
+    """Wakes coroutines when a state log grows or a file appears. Used inside one event loop."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[Path, list[tuple[int, asyncio.Event]]] = defaultdict(list)
+        self._waiting: set[_Waiter] = set()
         self._loop: asyncio.Task[None] | None = None
 
-    async def wait(self, log: Path, known_bytes: int, timeout_seconds: float) -> None:
-        """Return when the log is longer than known, is gone, or the time is over."""
-        if timeout_seconds <= 0 or _size(log) != known_bytes:
+    async def wait(
+        self,
+        log: Path,
+        known_bytes: int,
+        timeout_seconds: float,
+        is_there: Callable[[], bool] | None = None,
+    ) -> None:
+        """Return when the log is longer than known, or gone; the file is there; the time is over.
+
+        Args:
+            log: a state log.
+            known_bytes: how long it was when it was read.
+            timeout_seconds: the longest wait.
+            is_there: tells, quickly, whether a file that is waited for too has appeared.
+        """
+        waiter = _Waiter(log, known_bytes, is_there)
+        if timeout_seconds <= 0 or waiter.has_news():
             return
-        event = asyncio.Event()
-        waiter = (known_bytes, event)
-        self._waiting[log].append(waiter)
+        self._waiting.add(waiter)
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._look())
         try:
-            await asyncio.wait_for(event.wait(), timeout_seconds)
+            await asyncio.wait_for(waiter.event.wait(), timeout_seconds)
         except TimeoutError:
             return
         finally:
-            self._waiting[log].remove(waiter)
-            if not self._waiting[log]:
-                del self._waiting[log]
+            self._waiting.discard(waiter)
 
     async def _look(self) -> None:
         while self._waiting:
-            for log, waiters in list(self._waiting.items()):
-                size = _size(log)
-                for known, event in waiters:
-                    if size != known:
-                        event.set()
-            await asyncio.sleep(max(LOOK_SECONDS, SECONDS_PER_LOG * 10 * len(self._waiting)))
+            for waiter in list(self._waiting):
+                if waiter.has_news():
+                    waiter.event.set()
+            await asyncio.sleep(max(LOOK_SECONDS, SECONDS_PER_LOOK * 10 * len(self._waiting)))
 
 
 def log_size(log: Path) -> int:
     """How long a log is, in bytes; -1 where there is none."""
-    return _size(log)
-
-
-def _size(log: Path) -> int:
     try:
         return log.stat().st_size
     except OSError:

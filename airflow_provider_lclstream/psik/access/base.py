@@ -103,6 +103,10 @@ class AsyncJobAccess(Protocol):
         """As `JobAccess.look`."""
         ...
 
+    async def log_sizes(self, jobid: str) -> dict[str, int]:
+        """As `JobAccess.log_sizes`."""
+        ...
+
     async def read_log(self, jobid: str, name: str, offset: int, limit_bytes: int) -> bytes:
         """As `JobAccess.read_log`."""
         ...

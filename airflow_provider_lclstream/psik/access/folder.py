@@ -15,6 +15,7 @@ from airflow_provider_lclstream.psik.facts import (
     JobFacts,
     JobLine,
     facts_of,
+    printable,
 )
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
 from airflow_provider_lclstream.psik.models import JobSpec
@@ -25,13 +26,24 @@ from lclstreamer.core.errors import LCLStreamError
 
 LOOK_SECONDS = 0.1
 PIECE_BYTES = 2**18
+SHARE = 5
+"""So many times as long as a look takes is the pause after it, at least."""
 
 
 class FolderAccess:
-    """`JobAccess` to a `JobStore`."""
+    """`JobAccess` to a `JobStore`.
 
-    def __init__(self, store: JobStore) -> None:
+    Args:
+        store: the folder of jobs.
+        look_seconds: the time between two looks at a job that is waited for.
+        asks: whether backends are asked when a job is looked at; otherwise its record counts.
+    """
+
+    def __init__(
+        self, store: JobStore, *, look_seconds: float = LOOK_SECONDS, asks: bool = True
+    ) -> None:
         self.store = store
+        self._look_seconds, self._asks = look_seconds, asks
 
     @property
     def where(self) -> str:
@@ -62,11 +74,12 @@ class FolderAccess:
         """Ask the backend, and read the folder; again and again while waiting."""
         job, deadline = self.store.get(jobid), time.monotonic() + wait_seconds
         while True:
-            job.reconcile()
+            if self._asks:
+                job.reconcile()
             facts = facts_of(job, after, file)
             if facts.rows > after or facts.has_file or time.monotonic() >= deadline:
                 return facts
-            time.sleep(LOOK_SECONDS)
+            time.sleep(self._look_seconds)
 
     def spec(self, jobid: str) -> JobSpec:
         """What it runs, without its secret."""
@@ -140,9 +153,10 @@ class FolderAccess:
 
 
 class InThread:
-    """`AsyncJobAccess` over a `JobAccess` whose calls are short: each in a thread of its own.
+    """`AsyncJobAccess` over a `JobAccess` whose calls are short: each in one of a few threads.
 
-    Waiting is done here and not there: a waiting thread would be missed by others.
+    Waiting is done here and not there: a waiting thread would be missed by others. Where very many
+    wait, the threads are busy and looks take long, so they become rarer.
     """
 
     def __init__(self, access: JobAccess, look_seconds: float = 0.5) -> None:
@@ -154,10 +168,17 @@ class InThread:
         """Look again and again while waiting."""
         deadline = time.monotonic() + wait_seconds
         while True:
+            began = time.monotonic()
             facts = await asyncio.to_thread(self._access.look, jobid, after=after, file=file)
-            if facts.rows > after or facts.has_file or time.monotonic() >= deadline:
+            now = time.monotonic()
+            if facts.rows > after or facts.has_file or now >= deadline:
                 return facts
-            await asyncio.sleep(self._look_seconds)
+            pause = max(self._look_seconds, SHARE * (now - began))
+            await asyncio.sleep(min(pause, deadline - now))
+
+    async def log_sizes(self, jobid: str) -> dict[str, int]:
+        """Its logs and their lengths in bytes."""
+        return await asyncio.to_thread(self._access.log_sizes, jobid)
 
     async def read_log(self, jobid: str, name: str, offset: int, limit_bytes: int) -> bytes:
         """A piece of a log."""
@@ -178,7 +199,7 @@ def _files_below(root: Path) -> Iterator[FileFacts]:
             if path.is_symlink() or not path.is_file():
                 continue
             facts = path.stat()
-            where = path.relative_to(root).as_posix()
+            where = printable(path.relative_to(root).as_posix())
             yield FileFacts(path=where, size=facts.st_size, mtime=facts.st_mtime)
 
 

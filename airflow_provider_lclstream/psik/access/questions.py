@@ -14,6 +14,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, TypeAdapter
 
 from airflow_provider_lclstream.psik.facts import BackendFacts, FileFacts, JobFacts, JobLine
+from airflow_provider_lclstream.psik.job import JobNotFoundError
+from airflow_provider_lclstream.psik.layout import is_jobid
 from airflow_provider_lclstream.psik.models import JobSpec
 from airflow_provider_lclstream.psik.states import JobState
 
@@ -159,7 +161,7 @@ def read_log(jobid: str, name: str, offset: int, limit_bytes: int) -> Question[b
     begin = {"tail": -offset} if offset < 0 else {"offset": offset}
     return Question(
         "GET",
-        f"{_job(jobid)}/logs/{quote(name, safe='')}",
+        f"{_job(jobid)}/logs/{_name(name, jobid)}",
         lambda reply: reply.content[:limit],
         params={**begin, "limit": limit},
     )
@@ -174,7 +176,8 @@ def files(jobid: str) -> Question[list[FileFacts]]:
 
 def file_content(jobid: str, path: str) -> Question[None]:
     """A file of a job's work folder; its answer is a stream."""
-    return Question("GET", f"{_job(jobid)}/files/{quote(path)}", _nothing)
+    below = "/".join(_name(part, jobid) for part in path.split("/"))
+    return Question("GET", f"{_job(jobid)}/files/{below}", _nothing)
 
 
 def results(jobid: str) -> Question[None]:
@@ -210,7 +213,18 @@ def _facts(reply: httpx2.Response) -> JobFacts:
 
 
 def _job(jobid: str) -> str:
-    return f"/v4/jobs/{quote(jobid, safe='')}"
+    if not is_jobid(jobid):
+        raise JobNotFoundError(f"there is no job {jobid!r}", mend="`lclstream psik ls` lists them")
+    return f"/v4/jobs/{jobid}"
+
+
+def _name(name: str, jobid: str) -> str:
+    """A part of a path; one that clients would leave out of it is the name of nothing."""
+    if name in {"", ".", ".."}:
+        raise JobNotFoundError(
+            f"job {jobid} has no file {name!r}", mend=f"`lclstream psik files {jobid}` lists them"
+        )
+    return quote(name, safe="")
 
 
 def _header(key: str) -> str:

@@ -237,6 +237,10 @@ class AsyncServiceAccess:
                 return facts
             await asyncio.sleep(pause)
 
+    async def log_sizes(self, jobid: str) -> dict[str, int]:
+        """Its logs and their lengths."""
+        return await self.ask(questions.log_sizes(jobid))
+
     async def read_log(self, jobid: str, name: str, offset: int, limit_bytes: int) -> bytes:
         """A piece of a log."""
         return await self.ask(questions.read_log(jobid, name, offset, limit_bytes))
@@ -292,11 +296,7 @@ def open_service(url: str, identity: Path | str | None = None) -> ServiceAccess:
 
 async def open_service_async(url: str, identity: Path | str | None = None) -> AsyncServiceAccess:
     """As `open_service`, for an event loop."""
-    place = await asyncio.to_thread(service_place, url, identity)
-    client = httpx2.AsyncClient(
-        base_url=place.url, verify=place.verify, timeout=questions.TIMEOUT_SECONDS, trust_env=False
-    )
-    return AsyncServiceAccess(client, place.name)
+    return open_place_async(await asyncio.to_thread(service_place, url, identity))
 
 
 def open_place(place: ServicePlace) -> ServiceAccess:
@@ -305,6 +305,14 @@ def open_place(place: ServicePlace) -> ServiceAccess:
         base_url=place.url, verify=place.verify, timeout=questions.TIMEOUT_SECONDS, trust_env=False
     )
     return ServiceAccess(client, place.name)
+
+
+def open_place_async(place: ServicePlace) -> AsyncServiceAccess:
+    """As `open_place`, for an event loop."""
+    client = httpx2.AsyncClient(
+        base_url=place.url, verify=place.verify, timeout=questions.TIMEOUT_SECONDS, trust_env=False
+    )
+    return AsyncServiceAccess(client, place.name)
 
 
 def _answer(question: Question[Answer], reply: httpx2.Response, where: str) -> Answer:

@@ -74,9 +74,12 @@ def test_another_persons_job_is_not_there(world: World) -> None:
     alice.get(f"/v4/jobs/{jobid}", params={"after": 2, "wait": 10})
     attempts = [
         ("GET", "", None),
+        ("GET", "?after=0&wait=1&file=x", None),
         ("GET", "/spec", None),
         ("GET", "/logs", None),
         ("GET", "/logs/stdout.1", None),
+        ("GET", "/logs/stdout.1?tail=9&limit=9", None),
+        ("GET", "/logs/stdout.1?follow=true", None),
         ("GET", "/files", None),
         ("GET", "/files/x", None),
         ("GET", "/results.tar", None),
@@ -84,6 +87,8 @@ def test_another_persons_job_is_not_there(world: World) -> None:
         ("POST", "/files", {"files": ("x", b"evil")}),
         ("POST", "/start", None),
         ("DELETE", "", None),
+        ("DELETE", "?reason=mine", None),
+        ("DELETE", "/folder", None),
     ]
     for dialect in ("v2", "v3", "v4"):
         for method, path, files in attempts:
@@ -116,6 +121,24 @@ def test_who_may_see_may_not_change(world: World) -> None:
     assert len(operator.get("/v4/jobs").json()["jobs"]) == 1
     assert operator.delete(f"/v4/jobs/{jobid}").status_code == 404
     assert operator.post(f"/v4/jobs/{jobid}/start").status_code == 404
+    assert operator.delete(f"/v4/jobs/{jobid}/folder").status_code == 404
+
+
+def test_an_ended_job_is_removed_by_whom_it_belongs_to(world: World) -> None:
+    alice, bob = world.clients["alice"], world.clients["bob"]
+    jobid = _make(alice)
+    busy = alice.delete(f"/v4/jobs/{jobid}/folder")
+    assert (busy.status_code, busy.json()["mend"]) == (409, "cancel it first")
+    alice.delete(f"/v4/jobs/{jobid}", params={"reason": "not\nneeded"})
+    ended = alice.get(f"/v4/jobs/{jobid}", params={"after": 3, "wait": 10}).json()
+    assert ended["state"] == "canceled"
+    assert ended["info"].endswith(": not needed")
+    assert bob.delete(f"/v4/jobs/{jobid}/folder").status_code == 404
+    assert (world.prefix / jobid).is_dir()
+    assert alice.delete(f"/v4/jobs/{jobid}/folder").status_code == 204
+    assert not (world.prefix / jobid).exists()
+    assert alice.get("/v4/jobs").json()["jobs"] == []
+    assert alice.delete(f"/v4/jobs/{jobid}/folder").status_code == 404
 
 
 def test_rules_bound_what_is_submitted(world: World) -> None:
@@ -125,7 +148,9 @@ def test_rules_bound_what_is_submitted(world: World) -> None:
     refused = bob.post("/v4/jobs", json={"script": "true"})
     assert refused.status_code == 403
     assert "2 of your jobs" in refused.json()["detail"]
-    assert world.clients["mallory"].post("/v4/jobs", json={"script": "x"}).status_code == 403
+    assert bob.post("/v4/jobs/check", json={"script": "true"}).status_code == 204
+    for path in ("/v4/jobs", "/v4/jobs/check"):
+        assert world.clients["mallory"].post(path, json={"script": "x"}).status_code == 403
     assert world.clients["mallory"].get("/v4/backends").json() == {}
     assert world.clients["eve"].get("/v4/jobs").status_code == 403
 
@@ -153,6 +178,9 @@ def test_paths_do_not_escape(world: World) -> None:
         for path in ESCAPES:
             answer = alice.get(f"/{dialect}/jobs/{jobid}/files/{path}")
             assert answer.status_code in {400, 404}, (dialect, path, answer.text)
+    for path in ESCAPES:
+        seen = alice.get(f"/v4/jobs/{jobid}", params={"file": path})
+        assert seen.status_code == 400 or seen.json()["has_file"] is False, path
     for dialect in ("v2", "v3", "v4"):
         for path in ESCAPES:
             # A name that is a link is replaced by the file; every other one is refused.

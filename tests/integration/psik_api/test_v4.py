@@ -212,3 +212,37 @@ def test_health_and_metrics(http: httpx2.Client) -> None:
     http.post("/v4/jobs?submit=false", json={"script": "true"})
     assert http.get("/healthz").json() == {"status": "ok", "stopped": []}
     assert 'lclstream_jobs_known_total{state="new"} 1' in http.get("/metrics").text
+
+
+def test_a_file_that_appears_ends_the_wait(http: httpx2.Client) -> None:
+    script = "sleep 0.5; mkdir d; echo '{}' > d/ready.json; sleep 60"
+    jobid = http.post("/v4/jobs", json={"script": script}).json()["jobid"]
+    http.get(f"/v4/jobs/{jobid}", params={"after": 2, "wait": 10})
+    asked = {"after": 3, "wait": 20, "file": "d/ready.json"}
+    began = time.monotonic()
+    job = http.get(f"/v4/jobs/{jobid}", params=asked).json()
+    assert (job["state"], job["has_file"], job["rows"]) == ("active", True, 3)
+    assert time.monotonic() - began < 10
+    assert http.get(f"/v4/jobs/{jobid}", params={"file": "d"}).json()["has_file"] is False
+    assert http.get(f"/v4/jobs/{jobid}").json()["has_file"] is None
+
+
+def test_logs_come_in_pieces(http: httpx2.Client) -> None:
+    jobid = http.post("/v4/jobs", json={"script": "printf 0123456789"}).json()["jobid"]
+    _wait_end(http, jobid)
+
+    def piece(**asked: int) -> str:
+        return http.get(f"/v4/jobs/{jobid}/logs/stdout.1", params=asked).text
+
+    assert piece(offset=2, limit=3) == "234"
+    assert piece(tail=4, limit=2) == "67"
+    assert piece(tail=2**40) == "0123456789"
+    assert piece(offset=2**40) == ""
+
+
+def test_names_that_are_no_text_are_listed(http: httpx2.Client) -> None:
+    jobid = http.post("/v4/jobs", json={"script": r"echo 1 > $'a\xff'"}).json()["jobid"]
+    _wait_end(http, jobid)
+    assert list(http.get(f"/v4/jobs/{jobid}/files").json()) == ["a\ufffd"]
+    with tarfile.open(fileobj=io.BytesIO(http.get(f"/v4/jobs/{jobid}/results.tar").content)) as tar:
+        assert "work/a\udcff" in tar.getnames()
