@@ -53,6 +53,8 @@ def plan(
     asked, here = load_model(request, TransferRequest), load_site(site)
     # The port is the buffer's own choice; 1 stands for it.
     inlets = {"nng": f"tcp://{here.host}:1", "zmq": f"zmq+tcp://{here.host}:1"}
+    if here.data_ports == "tls":
+        inlets = {"nng": f"tls+tcp://{here.host}:1"}
     endpoints = BufferEndpoints(inlets=inlets, outlets=inlets)
     jobs = {
         "buffer": plan_buffer(asked, here),

@@ -16,7 +16,7 @@ from pydantic import Field
 from airflow_provider_lclstream.psik.models import JobSpec, ResourceSpec
 from airflow_provider_lclstream.transfer.models import TransferRequest
 from airflow_provider_lclstream.transfer.site import SIZE_PLACEHOLDER, SiteSettings
-from lclstreamer.core.errors import BadInputError
+from lclstreamer.core.errors import BadInputError, ConfigurationError
 from lclstreamer.parameters.base import StrictModel
 
 ENDPOINTS_FILE = "endpoints.json"
@@ -82,7 +82,11 @@ def read_endpoints(document: object) -> BufferEndpoints:
 
 
 def plan_buffer(request: TransferRequest, site: SiteSettings) -> JobSpec:
-    """The job that buffers the stream, from before the streamer until everything is taken."""
+    """The job that buffers the stream, from before the streamer until everything is taken.
+
+    Raises:
+        ConfigurationError: the request wants what the site's data ports cannot give.
+    """
     words = [
         str(site.programs / "nng-stream"), "run", "--directory", ".", "--json",
         "--host", site.host,
@@ -92,6 +96,7 @@ def plan_buffer(request: TransferRequest, site: SiteSettings) -> JobSpec:
         "--idle-timeout", f"{request.idle_timeout_seconds:g}",
         "--drain-timeout", f"{request.drain_timeout_seconds:g}",
     ]  # fmt: skip
+    words += _security(request, site)
     if request.consumer_timeout_seconds:
         words += ["--consumer-timeout", f"{request.consumer_timeout_seconds:g}"]
     if site.port_range:
@@ -109,6 +114,27 @@ def plan_buffer(request: TransferRequest, site: SiteSettings) -> JobSpec:
         resources=ResourceSpec(duration=seconds / 60, node_count=1, process_count=1),
         backend=request.buffer_backend,
     )
+
+
+def _security(request: TransferRequest, site: SiteSettings) -> list[str]:
+    """The buffer's options that say who may connect."""
+    if site.data_ports == "plain":
+        if request.allowed_consumers:
+            raise ConfigurationError(
+                f"allowed_consumers names {', '.join(request.allowed_consumers)}, but the buffer's "
+                "ports at this site are plain: nobody shows there who he is",
+                mend="set data_ports: tls in the site's file, or leave allowed_consumers out",
+            )
+        return []
+    if request.protocol == "zmq":
+        raise ConfigurationError(
+            "protocol is zmq, but the buffer's ports at this site are mutual TLS",
+            mend="ask for protocol nng, which tls+tcp:// carries",
+        )
+    host = f"[{site.host}]" if ":" in site.host else site.host
+    place = f"tls+tcp://{host}:0"
+    allowed = [word for name in request.allowed_consumers for word in ("--allow-consumer", name)]
+    return ["--inlet", place, "--outlet", place, *allowed]
 
 
 def plan_streamer(

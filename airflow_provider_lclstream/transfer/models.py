@@ -64,6 +64,10 @@ class TransferRequest(StrictModel):
     protocol: Literal["nng", "zmq"] = "nng"
     """How the streamer talks to the buffer. Consumers may use either, whatever is chosen here."""
 
+    allowed_consumers: tuple[Annotated[str, Field(pattern=r"^[^\x00-\x1f]{1,300}$")], ...] = ()
+    """Who may pull: ``uid:alice``, ``cn:Some service``, ``job:r42`` … as their certificates say; by
+    default everybody who reaches the buffer. Only where the site's data ports use TLS."""
+
     buffer_limit_bytes: Annotated[int, Field(ge=MEBIBYTE, le=2**46), BeforeValidator(_size)] = (
         256 * MEBIBYTE
     )

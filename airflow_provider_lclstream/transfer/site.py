@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -52,6 +52,11 @@ class SiteSettings(StrictModel):
 
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")] = "127.0.0.1"
     """The address on which the buffer listens and which producers and consumers are told."""
+
+    data_ports: Literal["plain", "tls"] = "plain"
+    """Whether the buffer's ports are open to whoever reaches them, or mutual TLS (``tls+tcp://``):
+    then the buffer's job needs a service's identity made for `host`, the streamer's job one that
+    the buffer knows (``LCLSTREAM_IDENTITY`` in their environments), and ZeroMQ is not offered."""
 
     port_range: Annotated[str, Field(pattern=r"^\d{1,5}-\d{1,5}$")] | None = None
     """Ports the buffer may choose from, e.g. ``30000-30100``; any free one where not given."""

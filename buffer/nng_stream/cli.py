@@ -64,6 +64,18 @@ Inlet = Annotated[
 Outlet = Annotated[
     list[str] | None, typer.Option("--outlet", metavar="URL", help="Listen for consumers there.")
 ]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", metavar="NAME", help="Only such peers, over tls+tcp://: uid:alice …"),
+]
+AllowProducer = Annotated[
+    list[str] | None,
+    typer.Option("--allow-producer", metavar="NAME", help="The same for the inlets alone."),
+]
+AllowConsumer = Annotated[
+    list[str] | None,
+    typer.Option("--allow-consumer", metavar="NAME", help="The same for the outlets alone."),
+]
 Host = Annotated[str | None, typer.Option(help="Listen there, where no URL is given.")]
 PublishedHost = Annotated[str | None, typer.Option(help="The name that others should dial.")]
 Ports = Annotated[str | None, typer.Option(metavar="A-B", help="Choose free ports in this range.")]
@@ -102,6 +114,9 @@ def run(
     max_message_bytes: LongestMessage = None,
     inlets: Inlet = None,
     outlets: Outlet = None,
+    allowed: Allow = None,
+    allowed_producers: AllowProducer = None,
+    allowed_consumers: AllowConsumer = None,
     host: Host = None,
     published_host: PublishedHost = None,
     port_range: Ports = None,

@@ -29,6 +29,8 @@ def _lines(buffer: Buffer) -> Iterator[str]:
     }
     for name, (label, records, field) in labelled.items():
         yield from _metric(name, ((label, *pair) for pair in _by_protocol(records, field)))
+    refused = (("inlet", buffer.inlets.refused), ("outlet", buffer.outlets.refused))
+    yield from _metric("refused_connections_total", [("side", *pair) for pair in refused])
     plain = {
         "redelivered_messages_total": queue.redelivered_messages,
         "queued_bytes": buffer.pool.in_use_bytes,

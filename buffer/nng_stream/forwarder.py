@@ -224,6 +224,10 @@ class Buffer:
             redelivered=Count(queue.redelivered_messages, queue.redelivered_bytes),
             waiting=Count(*queue.unfinished()),
             problems=self._problems,
+            refused_connections={
+                "producers": self.inlets.refused,
+                "consumers": self.outlets.refused,
+            },
             is_final=is_final,
             peak_queued_bytes=self.pool.peak_bytes,
             back_pressure_seconds=self.pool.waited_seconds,

@@ -28,6 +28,7 @@ class Inlets(Side[Inlet, ZmqInlet]):
             settings.port_range,
             lambda wire: Inlet(wire, pool, queue, options),
             make_zmq,
+            settings.inlet_peers(),
         )
 
     @property

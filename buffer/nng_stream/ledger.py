@@ -35,6 +35,8 @@ class Ledger:
         unconfirmed: sent to consumers that cannot confirm.
         redelivered: sent again, because its consumer had gone.
         undelivered: nobody took it, or nobody confirmed it who could have.
+        refused_connections: of ``producers`` and ``consumers`` that may not connect, or whose TLS
+            did not come about.
         producers, consumers: one entry for each that came.
         problems: why it is not complete, one sentence each.
         first_message_unix, last_message_unix: when messages came in, in seconds.
@@ -49,6 +51,7 @@ class Ledger:
     unconfirmed: Count
     redelivered: Count
     undelivered: Count
+    refused_connections: dict[str, int] = field(default_factory=dict[str, int])
     producers: list[dict[str, Any]] = field(default_factory=list)
     consumers: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -80,6 +83,7 @@ def draw_up(
     redelivered: Count,
     waiting: Count,
     problems: Iterable[str] = (),
+    refused_connections: dict[str, int] | None = None,
     is_final: bool,
     peak_queued_bytes: int = 0,
     back_pressure_seconds: float = 0.0,
@@ -92,6 +96,7 @@ def draw_up(
         redelivered: what was sent again.
         waiting: what is queued, or held by consumers that have not finished with it.
         problems: of the buffer itself.
+        refused_connections: by side.
         is_final: whether nothing more will happen.
         peak_queued_bytes: the most memory that was in use for messages.
         back_pressure_seconds: how long inlets waited for memory.
@@ -116,6 +121,7 @@ def draw_up(
         unconfirmed=unconfirmed,
         redelivered=redelivered,
         undelivered=waiting,
+        refused_connections=refused_connections or {},
         producers=[_producer(record) for record in producers],
         consumers=[_consumer(record) for record in consumers],
         problems=found,

@@ -41,4 +41,5 @@ class Outlets(Side[Outlet, ZmqOutlet]):
             settings.port_range,
             lambda wire: Outlet(wire, queue, options),
             make_zmq,
+            settings.outlet_peers(),
         )

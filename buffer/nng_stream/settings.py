@@ -48,6 +48,7 @@ def _ports(value: Any) -> Any:
 
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1, le=2**50)]
 Seconds = Annotated[float, BeforeValidator(_duration), Field(gt=0, le=31 * 86_400)]
+Pattern = Annotated[str, Field(min_length=1, max_length=500)]
 Port = Annotated[int, Field(ge=0, le=HIGHEST_PORT)]
 
 
@@ -89,6 +90,17 @@ class BufferSettings(StrictModel):
     """The name that is published instead of `host`; by default this machine's own name where
     `host` stands for every interface."""
 
+    allowed: tuple[Pattern, ...] = ()
+    """Who may connect, of those whose certificates are trusted: ``uid:alice``, ``cn:Some service``,
+    ``job:r42``, one of these with ``@`` and the authority's key, a whole subject, or a fingerprint.
+    By default all of them. Only where every port is ``tls+tcp://``."""
+
+    allowed_producers: tuple[Pattern, ...] = ()
+    """The same for the inlets alone, beside `allowed`."""
+
+    allowed_consumers: tuple[Pattern, ...] = ()
+    """The same for the outlets alone, beside `allowed`."""
+
     port_range: Annotated[tuple[Port, Port], BeforeValidator(_ports)] | None = None
     """Ports are chosen free in this range, e.g. ``30001-34000``; by default by the system."""
 
@@ -106,8 +118,8 @@ class BufferSettings(StrictModel):
 
     consumer_timeout_seconds: Seconds | None = None
     """A consumer that acknowledges nothing for so long, while it has messages, is taken for hung:
-    it is disconnected and another gets them. It must be longer than any consumer works on a message.
-    By default consumers may take as long as they like."""
+    it is disconnected and another gets them. It must be longer than any consumer works on a
+    message. By default consumers may take as long as they like."""
 
     stop_timeout_seconds: Seconds = 10.0
     """How long delivering the rest may take after SIGTERM."""
@@ -116,7 +128,25 @@ class BufferSettings(StrictModel):
     def _is_possible(self) -> BufferSettings:
         if self.port_range and self.port_range[0] > self.port_range[1]:
             raise ValueError("port_range must go from the lower to the higher port")
+        for key, patterns, endpoints in (
+            ("inlets", self.inlet_peers(), self.inlet_endpoints()),
+            ("outlets", self.outlet_peers(), self.outlet_endpoints()),
+        ):
+            open_port = next((e for e in endpoints if not e.is_secure), None)
+            if patterns is not None and open_port is not None:
+                raise ValueError(
+                    f"{key}: only some may connect, but at {open_port} nobody shows who he is; "
+                    f"give {key} as tls+tcp:// URLs alone, e.g. tls+tcp://{self.host}:0"
+                )
         return self
+
+    def inlet_peers(self) -> frozenset[str] | None:
+        """Which producers may connect; None for all that are trusted."""
+        return frozenset(self.allowed + self.allowed_producers) or None
+
+    def outlet_peers(self) -> frozenset[str] | None:
+        """Which consumers may connect; None for all that are trusted."""
+        return frozenset(self.allowed + self.allowed_consumers) or None
 
     def inlet_endpoints(self) -> list[Endpoint]:
         """Where producers may come."""

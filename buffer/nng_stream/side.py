@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from lclstreamer.transport.listener import Listener
 from lclstreamer.transport.records import PeerRecord
 from lclstreamer.transport.url import Endpoint
-from lclstreamer.transport.wire import Wire
+from lclstreamer.transport.wire import Securing, TcpWire, Wire
 from nng_stream.places import open_on_free_port
 
 
@@ -74,6 +74,7 @@ class Side(Generic[SpKind, ZmqKind]):
         ports: tuple[int, int] | None,
         make_sp: Callable[[Wire], SpKind],
         make_zmq: Callable[[Endpoint], ZmqKind],
+        allowed: frozenset[str] | None = None,
     ) -> None:
         """Listen everywhere; peers are served after `start`.
 
@@ -82,12 +83,15 @@ class Side(Generic[SpKind, ZmqKind]):
             ports: the range that ports are chosen from where a place has none.
             make_sp: serves a connection that speaks nng's protocol.
             make_zmq: listens for ZeroMQ peers.
+            allowed: who may connect, where the places are secure; None for all that are trusted.
 
         Raises:
             UnavailableError: a port is taken.
+            ConfigurationError: a place is secure and there is no identity for it.
         """
         self.endpoints: list[Endpoint] = []
         self._make_sp = make_sp
+        self._allowed = allowed
         self._lock = threading.Lock()
         self._came: list[SpKind] = []
         self._left = 0
@@ -105,9 +109,21 @@ class Side(Generic[SpKind, ZmqKind]):
                 self.endpoints.append(listener.endpoint)
 
     def _listen(self, place: Endpoint) -> Listener:
+        securing: Securing = TcpWire
+        if place.is_secure:
+            from lclstreamer.transport.tls_wire import securing_from_identity
+
+            securing = securing_from_identity(place, listens=True, allowed_peers=self._allowed)
         return Listener(
-            place, lambda wire: self._make_sp(wire).run(self._note_came, self._note_left)
+            place,
+            lambda wire: self._make_sp(wire).run(self._note_came, self._note_left),
+            securing=securing,
         )
+
+    @property
+    def refused(self) -> int:
+        """How many connections were refused, because TLS did not come about or by our list."""
+        return sum(listener.refused for listener in self._listeners)
 
     def _note_came(self, peer: SpKind) -> None:
         with self._lock:

@@ -39,6 +39,12 @@ METRICS: tuple[Metric, ...] = (
         "Messages sent again after a consumer died.",
         ("outlet",),
     ),
+    Metric(
+        "lclstream_buffer_refused_connections_total",
+        "counter",
+        "Connections refused by TLS or by the list of allowed peers.",
+        ("side",),
+    ),
     Metric("lclstream_buffer_queued_bytes", "gauge", "Bytes held in memory at this moment."),
     Metric("lclstream_buffer_queued_messages", "gauge", "Messages held in memory at this moment."),
     Metric("lclstream_buffer_limit_bytes", "gauge", "The bound on queued bytes."),

@@ -23,6 +23,7 @@ class Listener:
 
     Attributes:
         endpoint: where it listens, with the port that was chosen.
+        refused: how many connections were refused before they said a word (by TLS).
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Listener:
         self._socket = listen(endpoint)
         self._socket.settimeout(TICK_SECONDS)
         self.endpoint = endpoint.with_port(self._socket.getsockname()[1])
+        self.refused = 0
         self._serve = serve
         self._is_closed = False
         self._threads: set[threading.Thread] = set()
@@ -84,6 +86,7 @@ class Listener:
         try:
             wire = self._securing(connection)
         except OSError as error:
+            self.refused += 1
             logger.warning("refused a connection to %s: %s", self.endpoint, error)
             connection.close()
             return

@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lclstreamer.core.errors import UnavailableError
 from lclstreamer.transport.peer import PeerIdentity
@@ -30,8 +30,15 @@ ENCRYPT_BYTES = 256 * 1024
 FINISH_SECONDS = 10.0
 
 
-def securing_from_identity(endpoint: Endpoint, *, listens: bool) -> Securing:
+def securing_from_identity(
+    endpoint: Endpoint, *, listens: bool, allowed_peers: Iterable[str] | None = None
+) -> Securing:
     """TLS with the identity folder of this environment.
+
+    Args:
+        endpoint: where to listen or dial.
+        listens: which of them.
+        allowed_peers: who may connect to a listening socket; None for all that are trusted.
 
     Raises:
         ConfigurationError: there is no identity, or none for this side of a connection.
@@ -41,7 +48,7 @@ def securing_from_identity(endpoint: Endpoint, *, listens: bool) -> Securing:
 
     folder = default_folder()
     if listens:
-        return secure_listener(server_context(server_settings(folder)))
+        return secure_listener(server_context(server_settings(folder, allowed_peers=allowed_peers)))
     return secure_dialer(client_context(client_settings(folder)), endpoint.host)
 
 

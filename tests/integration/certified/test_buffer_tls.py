@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 
 import pytest
 from identities import LOOPBACK, introduce, person, service
@@ -85,3 +86,49 @@ def test_a_stranger_gets_nothing_of_a_stream(identities, processes, tmp_path, wa
     assert pull.process.returncode != 0
     assert "Traceback" not in pull.stderr + running.stderr
     assert not (tmp_path / "got").exists() or not list((tmp_path / "got").iterdir())
+
+
+def test_only_who_is_allowed_gets_anything(identities, processes, tmp_path, wait_for):
+    buffer, producer, consumer = identities
+    folder, place = tmp_path / "buffer", f"tls+tcp://{LOOPBACK}:0"
+    words = ["nng-stream", "run", "--directory", folder, "--expected-producers", "1",
+             "--inlet", place, "--outlet", place, "--idle-timeout", "60s",
+             "--allow-consumer", "uid:consumer"]  # fmt: skip
+    running = processes.start(words, environment=as_(buffer))
+    published = folder / "endpoints.json"
+    wait_for(lambda: published.exists() or running.process.poll() is not None)
+    endpoints = json.loads(published.read_text())
+    inlet, outlet = endpoints["inlets"]["nng"], endpoints["outlets"]["nng"]
+
+    # The producer's certificate is trusted, but it may not consume.
+    told = processes.run(
+        ["lclstream", "pull", outlet, "--discard", "--timeout", "2"], environment=as_(producer)
+    )
+    assert told.process.returncode == 69, told.stderr
+    assert "is not among the allowed peers" in running.stderr
+    assert "uid:producer" in running.stderr
+    with urllib.request.urlopen(endpoints["admin"] + "/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    assert 'lclstream_buffer_refused_connections_total{side="outlet"} 1' in metrics
+
+    file = tmp_path / "file"
+    file.write_bytes(b"all there is")
+    pull = processes.start(["lclstream", "pull", outlet, "--discard"], environment=as_(consumer))
+    push = processes.run(["lclstream", "push", file, inlet], environment=as_(producer))
+    assert (push.process.returncode, pull.wait(30), running.wait(30)) == (0, 0, 0), running.stderr
+    ledger = json.loads((folder / "ledger.json").read_text())
+    assert ledger["refused_connections"] == {"producers": 0, "consumers": 1}
+    assert len(ledger["consumers"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--allow", "uid:alice"], "inlets"),
+        (["--inlet", "tls+tcp://127.0.0.1:0", "--allow-consumer", "uid:alice"], "outlets"),
+    ],
+)
+def test_to_allow_somebody_without_tls_is_a_mistake(processes, tmp_path, options, word):
+    told = processes.run(["nng-stream", "run", "--directory", tmp_path, *options])
+    assert told.process.returncode == 78
+    assert f"give {word} as tls+tcp:// URLs alone" in told.stderr

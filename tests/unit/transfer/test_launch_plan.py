@@ -1,7 +1,9 @@
 """From a request to two jobs; the scripts are really run where a shell can show what they do."""
 
 import json
+import shlex
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from airflow_provider_lclstream.transfer.launch_plan import (
     read_endpoints,
 )
 from airflow_provider_lclstream.transfer.models import TransferRequest
-from lclstreamer.core.errors import BadInputError
+from lclstreamer.core.errors import BadInputError, ConfigurationError
 from lclstreamer.parameters.configuration import parse_configuration
 
 
@@ -45,6 +47,25 @@ def test_the_buffer_is_told_everything(request_document, site):
     assert spec.backend == "dtn"
     # It must outlive waiting for the streamer, the streamer, and draining.
     assert spec.resources.duration_seconds > 1800 + 3600 + 900
+
+
+def test_who_may_pull_is_passed_on_where_the_ports_are_secure(request_document, site, endpoints):
+    asked = request(request_document, allowed_consumers=["uid:alice", "cn:Beamline viewer"])
+    secure = site.model_copy(update={"data_ports": "tls"})
+    words = shlex.split(plan_buffer(asked, secure).script)
+    assert words[words.index("--inlet") + 1] == "tls+tcp://10.0.0.7:0"
+    assert words[words.index("--outlet") + 1] == "tls+tcp://10.0.0.7:0"
+    allowed = [word for last, word in pairwise(words) if last == "--allow-consumer"]
+    assert allowed == ["uid:alice", "cn:Beamline viewer"]
+    with pytest.raises(ConfigurationError, match="uid:alice") as refused:
+        plan_buffer(asked, site)
+    assert "data_ports: tls" in refused.value.mend
+    with pytest.raises(ConfigurationError, match="zmq"):
+        plan_buffer(request(request_document, protocol="zmq"), secure)
+    at = endpoints.model_copy(update={"inlets": {"nng": "tls+tcp://10.0.0.7:30001"}})
+    parsed = parse_configuration(configuration_text(asked, at))
+    (inlet,) = parsed.data_handlers[0].endpoints()
+    assert inlet.is_secure
 
 
 def test_psana_gets_its_helper_ranks(request_document, site, endpoints):
