@@ -7,8 +7,12 @@ became of it, and only a cleared task starts a new one.
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_provider_lclstream.hooks.failures import airflow_failures
 from airflow_provider_lclstream.hooks.job_watch import (
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.models import JobSpec
 
 CANCEL_SECONDS = 20.0
+KILL_SECONDS = 4.0
+"""Airflow lets a worker's process live for five seconds after it told it to end."""
 
 
 class PsikJobOperator(JobWaitingOperator):
@@ -90,6 +96,7 @@ class PsikJobOperator(JobWaitingOperator):
         self.retry_failed_job = retry_failed_job
         self.timeout_seconds = timeout_seconds
         self._jobid: str | None = None
+        self._memory: TaskMemory | None = None
 
     def make_job(self, context: Context) -> tuple[JobSpec, Mapping[str, str]]:  # noqa: ARG002
         """Return the job to run and its files; subclasses make it from the run's parameters."""
@@ -110,6 +117,7 @@ class PsikJobOperator(JobWaitingOperator):
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Go on after the trigger fired; an event that is not understood is a failure."""
         with airflow_failures():
+            self._memory = TaskMemory(context)
             self._jobid = jobid = jobid_of(context, self.task_id) or ""
             read = read_event(event, jobid)
             if read is None:
@@ -122,14 +130,34 @@ class PsikJobOperator(JobWaitingOperator):
         return JobWatch(job.jobid, deadline, self.ready_file, self.guard_jobid)
 
     def on_kill(self) -> None:
-        """Cancel the job: somebody ended the task while it was on a worker."""
+        """Cancel the job, unless only this process has to end and the task goes on elsewhere."""
+        if isinstance(sys.exception(), AirflowTaskTimeout):
+            self._cancel()
+            return
+        # A signal has stopped the main thread anywhere, perhaps while it held a lock.
+        ending = threading.Thread(target=self._cancel_if_ended, name="ending", daemon=True)
+        ending.start()
+        ending.join(KILL_SECONDS)
+
+    def _cancel_if_ended(self) -> None:
+        try:
+            goes_on = bool(self._jobid and self._memory and self._memory.goes_on(self._jobid))
+        except Exception as error:  # not knowing must not keep a job running
+            self.log.warning("Airflow does not say what became of the task: %s", error)
+            goes_on = False
+        if goes_on:
+            self.log.info("job %s goes on: another process will take it up", self._jobid)
+        else:
+            self._cancel()
+
+    def _cancel(self) -> None:
         if self._jobid:
             self.hook.job(self._jobid).cancel(f"task {self.task_id} was ended")
 
     def _find_or_submit(self, context: Context) -> Job:
         from airflow_provider_lclstream.psik.states import JobState
 
-        memory = TaskMemory(context)
+        self._memory = memory = TaskMemory(context)
         spec, files = self.make_job(context)
         job, state = self._create(memory, spec, files)
         if state is JobState.canceled:

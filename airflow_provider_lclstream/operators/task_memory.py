@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_provider_lclstream.hooks.task_state import ENDED_TASK_STATES, task_state
 from airflow_provider_lclstream.links import XCOM_JOBID
 
 if TYPE_CHECKING:
@@ -63,6 +64,21 @@ class TaskMemory:
         """From now on another try is another job."""
         if self._store is not None:
             self._store.set(GIVEN_UP, self._given_up() + 1)
+
+    def goes_on(self, jobid: str) -> bool:
+        """Whether the task will want its job when the process at hand has ended.
+
+        Airflow ends the process of a task that somebody marked, but also one whose task it has
+        given to another worker, because the scheduler was gone for a while; and a machine that
+        shuts down ends every process.
+        """
+        ti = task_instance(self._context)
+        state = task_state(ti)
+        if state != "running":
+            return state not in ENDED_TASK_STATES
+        # Running, but here? A process whose task was given away finds nothing of it any more.
+        is_here = self._store is None or self._store.get(JOBID) == jobid
+        return not is_here or ti.try_number <= ti.max_tries
 
     def _given_up(self) -> int:
         value = self._recall(GIVEN_UP)

@@ -47,6 +47,7 @@ class Component:
         self._environment, self._folder = dict(environment), folder
         self._process: subprocess.Popen[bytes] | None = None
         self._family: list[tuple[int, str | None]] = []
+        self._told = False
 
     def start(self) -> None:
         """Start it.
@@ -54,6 +55,8 @@ class Component:
         Raises:
             ComponentFailedError: the program cannot be started at all.
         """
+        self._family = [one for one in self._family if start_time(one[0]) == one[1]]
+        self._told = False
         try:
             with self.log.open("wb") as log:
                 self._process = subprocess.Popen(
@@ -115,8 +118,9 @@ class Component:
 
     def tell_to_stop(self) -> None:
         """Ask it to end and do not wait; its children are noted, nobody finds them afterwards."""
-        if self._process is not None and not self._family:
-            self._family = descendants(self._process.pid)
+        if self._process is not None and not self._told:
+            self._told = True
+            self._family += descendants(self._process.pid)
             if self._process.poll() is None:
                 self._process.terminate()
 
@@ -131,12 +135,29 @@ class Component:
         if process.poll() is None:
             self._family += descendants(process.pid)
             process.kill()
+        self._kill_family()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+
+    def kill(self, *, spare_children: bool = False) -> None:
+        """End it with SIGKILL, as a lack of memory or a lost machine would; `start` works again.
+
+        Args:
+            spare_children: let what it started go on without it, until `stop`.
+        """
+        if self._process is None:
+            return
+        self._family += descendants(self._process.pid)
+        self._process.kill()
+        if not spare_children:
+            self._kill_family()
+        self._process.wait(5)
+
+    def _kill_family(self) -> None:
         for pid, started in self._family:
             if start_time(pid) == started:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(5)
 
 
 def start_time(pid: int) -> str | None:

@@ -9,17 +9,15 @@ from functools import cached_property
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError
-from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_lclstream.hooks.job_watch import JobEvent, JobWatch
 from airflow_provider_lclstream.hooks.psik import PsikHook
+from airflow_provider_lclstream.hooks.task_state import ENDED_TASK_STATES, task_state
 from lclstreamer.core.errors import LCLStreamError
 
 FAILED_LOOKS = 5
 """So many looks in a row may fail for a passing reason (a file server that hiccups)."""
-ENDED_TASK_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-"""A task in one of these will not come back for its job."""
 STATE_QUESTIONS = 3
 """How often a trigger that is being removed asks what became of its task."""
 
@@ -132,25 +130,8 @@ class PsikJobTrigger(BaseTrigger):
             return "unknown"
         for attempt in range(STATE_QUESTIONS):
             try:
-                states = await asyncio.to_thread(
-                    RuntimeTaskInstance.get_task_states,
-                    dag_id=ti.dag_id,
-                    task_ids=[ti.task_id],
-                    run_ids=[ti.run_id],
-                    map_index=ti.map_index,
-                )
+                return await asyncio.to_thread(task_state, ti)
             except (AirflowRuntimeError, OSError) as error:
                 self.log.warning("question %d about the task: %s", attempt + 1, error)
                 await asyncio.sleep(2**attempt)
-            else:
-                return _state_of(states.get(ti.run_id, {}), ti.task_id, ti.map_index)
         return "unknown"
-
-
-def _state_of(states: dict[str, Any], task_id: str, map_index: int) -> str | None:
-    """Pick one task's state; no row at all means that the task was removed."""
-    key = task_id if map_index < 0 else f"{task_id}_{map_index}"
-    if key not in states:
-        return "removed"
-    state = states[key]
-    return None if state is None else str(getattr(state, "value", state))

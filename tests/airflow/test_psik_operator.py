@@ -269,11 +269,82 @@ def test_a_lost_wait_gives_the_job_up_only_on_the_last_try(make, task, deferred,
     assert store.get(jobid).reconcile() == "canceled"
 
 
-def test_ending_the_task_on_its_worker_cancels_the_job(make, task, deferred, store, wait_for):
+@pytest.fixture
+def answers(monkeypatch):
+    """What Airflow says about the state of the task; an exception is raised."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    def give(answer):
+        def get_task_states(**_):
+            if isinstance(answer, Exception):
+                raise answer
+            return {"run": {"job": answer}}
+
+        monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", get_task_states)
+
+    return give
+
+
+@pytest.mark.parametrize(
+    ("answer", "tries_left", "is_given_away", "ends"),
+    [
+        ("failed", True, False, True), ("success", True, False, True),
+        ("scheduled", False, True, False), ("queued", False, True, False),
+        (None, False, True, False),  # the scheduler has reset it: it is about to run again
+        ("restarting", True, False, False),  # cleared: its new try cancels the job itself
+        ("running", False, True, False),  # on another worker
+        ("running", True, False, False),  # this machine shuts down: a retry takes the job up
+        ("running", False, False, True),  # nobody will
+        (OSError("the supervisor is gone"), True, False, True),
+    ],
+)  # fmt: skip
+def test_the_end_of_its_process_cancels_the_job_unless_the_task_goes_on(
+    make, task, deferred, store, answers, wait_for, answer, tries_left, is_given_away, ends
+):
+    operator, task.try_number = make(SLEEPS), 1 if tries_left else 3
+    deferred(operator, task)
+    job = store.get(task.xcoms["jobid"])
+    answers(answer)
+    if is_given_away:
+        task.store.clear()  # a process that is not the task's any more is shown nothing of it
+    operator.on_kill()
+    if ends:
+        wait_for(lambda: job.reconcile() == "canceled", what="the cancel")
+    else:
+        assert not job.reconcile().is_final
+
+
+def test_the_end_of_its_time_cancels_the_job(make, task, deferred, store, answers, wait_for):
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+
+    def run_out_of_time():
+        raise AirflowTaskTimeout
+
     operator = make(SLEEPS)
     deferred(operator, task)
-    operator.on_kill()
+    answers("running")
+    try:
+        run_out_of_time()
+    except AirflowTaskTimeout:
+        operator.on_kill()
     job = store.get(task.xcoms["jobid"])
+    wait_for(lambda: job.reconcile() == "canceled", what="the cancel")
+
+
+def test_a_process_that_is_ended_while_it_holds_a_lock_still_cancels(
+    make, task, deferred, store, answers, monkeypatch, wait_for
+):
+    """The signal may come while the main thread has the job's record locked."""
+    from airflow_provider_lclstream.operators import psik
+    from airflow_provider_lclstream.psik.state_log import StateLog
+
+    monkeypatch.setattr(psik, "KILL_SECONDS", 0.2)
+    operator = make(SLEEPS)
+    deferred(operator, task)
+    answers("failed")
+    job = store.get(task.xcoms["jobid"])
+    with StateLog(job.folder / "status.csv").locked():
+        operator.on_kill()
     wait_for(lambda: job.reconcile() == "canceled", what="the cancel")
 
 
