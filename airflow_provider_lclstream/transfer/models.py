@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from lclstreamer.core.errors import BadInputError
 from lclstreamer.core.units import parse_bytes
@@ -29,6 +36,21 @@ def _size(value: object) -> object:
         raise ValueError(f"{error.problem}; {error.mend}") from error
 
 
+SIZE_SCHEMA = {
+    # Text first: Airflow's form takes the first type, and numbers can be written as text.
+    "type": ["string", "integer"],
+    "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*([KkMmGgTt][Ii]?)?[Bb]?\s*$",
+    "minimum": MEBIBYTE,
+    "maximum": 2**46,
+}
+"""A size in bytes, as a number or as text with a unit."""
+
+Size = Annotated[
+    int,
+    Field(ge=MEBIBYTE, le=2**46),
+    BeforeValidator(_size),
+    WithJsonSchema(SIZE_SCHEMA, mode="validation"),
+]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 
@@ -68,9 +90,7 @@ class TransferRequest(StrictModel):
     """Who may pull: ``uid:alice``, ``cn:Some service``, ``job:r42`` … as their certificates say; by
     default everybody who reaches the buffer. Only where the site's data ports use TLS."""
 
-    buffer_limit_bytes: Annotated[int, Field(ge=MEBIBYTE, le=2**46), BeforeValidator(_size)] = (
-        256 * MEBIBYTE
-    )
+    buffer_limit_bytes: Size = 256 * MEBIBYTE
     """Memory of the buffer; beyond it the streamer is slowed down. ``256 MiB`` may be written."""
 
     start_timeout_seconds: Seconds = 1800.0

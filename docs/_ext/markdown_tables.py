@@ -25,6 +25,8 @@ def type_words(schema: dict[str, Any]) -> str:
     for kind in ("anyOf", "oneOf"):
         if kind in schema:
             return " or ".join(dict.fromkeys(type_words(part) for part in schema[kind]))
+    if isinstance(schema.get("type"), list):
+        return " or ".join(type_words({"type": kind}) for kind in schema["type"])
     if schema.get("type") == "array":
         inner = schema.get("items") or {}
         return f"list of {type_words(inner)}" if inner else "list"

@@ -52,7 +52,8 @@ def test_what_is_required_must_be_filled_in(form):
     ("name", "value"),
     [
         ("experiment", "no spaces"), ("run_number", -1), ("streamer", "text"), ("ranks", 0),
-        ("protocol", "smoke"), ("buffer_limit_bytes", 3), ("drain_timeout_seconds", 0),
+        ("protocol", "smoke"), ("buffer_limit_bytes", 3), ("buffer_limit_bytes", "256 MX"),
+        ("buffer_limit_bytes", "much"), ("drain_timeout_seconds", 0),
         ("labels", []),
     ],
 )  # fmt: skip
@@ -66,6 +67,21 @@ def test_airflow_refuses_what_the_model_refuses(form, name, value):
         form.get_param(name).resolve(value)
     with pytest.raises(ValidationError):
         TransferRequest.model_validate({**REQUEST, name: value})
+
+
+@pytest.mark.parametrize(
+    ("value", "size_bytes"),
+    [("256 MiB", 2**28), ("1.5GB", 1_500_000_000), (" 4194304 ", 2**22), (2**30, 2**30)],
+)
+def test_a_size_may_be_written_as_text_or_as_a_number(form, value, size_bytes):
+    from airflow_provider_lclstream.transfer.models import TransferRequest
+
+    param = form.get_param("buffer_limit_bytes")
+    assert param.resolve(value) == value
+    request = TransferRequest.model_validate({**REQUEST, "buffer_limit_bytes": value})
+    assert request.buffer_limit_bytes == size_bytes
+    # The form shows a field for the first type that is named: text, which takes both.
+    assert param.schema["type"][0] == "string"
 
 
 def test_over_rest_a_request_starts_a_run_and_a_mistake_is_told(api):
