@@ -8,6 +8,26 @@ from pathlib import Path
 CORES_PER_NODE = 64
 MEGABYTES_PER_NODE = 20_000
 
+_CUSTOMS = (
+    "JobAcctGatherType=jobacct_gather/linux",
+    "JobAcctGatherFrequency=1",
+    "SelectType=select/cons_tres",
+    "SelectTypeParameters=CR_CPU_Memory",
+    "DefMemPerCPU=100",
+    # A node may claim more cores than this machine has.
+    "SlurmdParameters=config_overrides",
+    "MpiDefault=pmi2",
+    "SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1",
+    "ReturnToService=2",
+    "SlurmctldTimeout=10",
+    "SlurmdTimeout=5",
+    "KillWait=2",
+    # Accounting without a database: `sacct -c` reads this file.
+    "JobCompType=jobcomp/filetxt",
+    "AccountingStorageType=accounting_storage/none",
+)
+"""What is the same for every cluster: quick to schedule, quick to miss what is gone."""
+
 
 def slurm_conf(
     folder: Path,
@@ -44,25 +64,9 @@ def slurm_conf(
         f"SlurmctldLogFile={folder}/log/slurmctld.log",
         f"SlurmdLogFile={folder}/log/slurmd-%n.log",
         *_containment(has_cgroups=has_cgroups),
-        "JobAcctGatherType=jobacct_gather/linux",
-        "JobAcctGatherFrequency=1",
-        "SelectType=select/cons_tres",
-        "SelectTypeParameters=CR_CPU_Memory",
-        "DefMemPerCPU=100",
-        # A node may claim more cores than this machine has.
-        "SlurmdParameters=config_overrides",
-        "MpiDefault=pmi2",
-        "SchedulerParameters="
-        "batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1",
-        "ReturnToService=2",
-        "SlurmctldTimeout=10",
-        "SlurmdTimeout=5",
-        "KillWait=2",
+        *_CUSTOMS,
         f"MinJobAge={min_job_age_seconds}",
-        # Accounting without a database: `sacct -c` reads this file.
-        "JobCompType=jobcomp/filetxt",
         f"JobCompLoc={folder}/log/jobcomp.log",
-        "AccountingStorageType=accounting_storage/none",
         *(
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port}"
             f" CPUs={CORES_PER_NODE} RealMemory={MEGABYTES_PER_NODE} State=UNKNOWN"
