@@ -38,11 +38,15 @@ def states() -> None:
 def plan(
     request: Annotated[Path, typer.Argument(help="A transfer request (YAML or JSON).")],
     site: Annotated[Path | None, typer.Option(help="The site's settings (YAML).")] = None,
+    transfers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many transfers may run at a time.")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show the jobs that a request would start; start nothing."""
     from airflow_provider_lclstream.transfer.launch_plan import (
         BufferEndpoints,
+        check_room,
         plan_buffer,
         plan_streamer,
     )
@@ -51,6 +55,7 @@ def plan(
     from lclstreamer.core.config_file import load_model
 
     asked, here = load_model(request, TransferRequest), load_site(site)
+    check_room(asked, here, transfers)
     # The port is the buffer's own choice; 1 stands for it.
     inlets = {"nng": f"tcp://{here.host}:1", "zmq": f"zmq+tcp://{here.host}:1"}
     if here.data_ports == "tls":

@@ -116,6 +116,38 @@ def plan_buffer(request: TransferRequest, site: SiteSettings) -> JobSpec:
     )
 
 
+def check_room(request: TransferRequest, site: SiteSettings, transfers: int) -> None:
+    """Refuse where the buffers could take every slot, so that no streamer could ever start.
+
+    Each transfer holds a slot with its buffer until its streamer has ended; as long as one slot is
+    left over, one streamer after the other gets it.
+
+    Args:
+        request: what is asked for.
+        site: whose backends are meant; unknown here where a service keeps the jobs.
+        transfers: how many may run at a time.
+
+    Raises:
+        ConfigurationError: buffers and streamers share too few slots of a local backend.
+    """
+    from airflow_provider_lclstream.psik.backends.base import read_settings
+    from airflow_provider_lclstream.psik.backends.local import LocalSettings
+
+    name = request.buffer_backend
+    backend = site.psik.backends.get(name)
+    if backend is None or backend.type != "local" or request.streamer_backend != name:
+        return
+    slots = read_settings(LocalSettings, name, backend.attributes).slots
+    if slots <= transfers:
+        raise ConfigurationError(
+            f"the buffers of {transfers} transfers could take all slots ({slots}) of the local "
+            f"backend {name!r}, and then no streamer would ever start",
+            mend=f"give it at least {transfers + 1} slots, or the buffers a backend of their own "
+            f"(buffer_backend), or let fewer transfers run at a time ([lclstream] "
+            f"max_active_transfers below {slots})",
+        )
+
+
 def _security(request: TransferRequest, site: SiteSettings) -> list[str]:
     """The buffer's options that say who may connect."""
     if site.data_ports == "plain":

@@ -23,6 +23,17 @@ def test_the_plan_of_a_request_is_shown(request_document, tmp_path, capsys):
     assert jobs["streamer"]["resources"]["process_count"] == 4
 
 
+def test_too_few_slots_for_so_many_transfers_are_told(request_document, tmp_path):
+    request, site = tmp_path / "request.yaml", tmp_path / "site.yaml"
+    request.write_text(yaml.safe_dump(request_document))
+    backends = {"default": {"type": "local", "attributes": {"slots": "4"}}}
+    site.write_text(yaml.safe_dump({"psik": {"prefix": str(tmp_path), "backends": backends}}))
+    words = ["plan", str(request), "--site", str(site), "--json"]
+    assert transfer_command([*words, "--transfers", "3"]) == 0
+    with pytest.raises(ConfigurationError, match=r"all slots \(4\) of the local backend 'default'"):
+        transfer_command([*words, "--transfers", "4"])
+
+
 def test_mistakes_in_a_request_are_located(request_document, tmp_path):
     path = tmp_path / "request.yaml"
     path.write_text(yaml.safe_dump({**request_document, "rank": 3}))

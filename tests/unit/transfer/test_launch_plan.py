@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from airflow_provider_lclstream.psik.models import BackendConfig
 from airflow_provider_lclstream.transfer.launch_plan import (
     BufferEndpoints,
+    check_room,
     configuration_text,
     launched_ranks,
     plan_buffer,
@@ -66,6 +68,31 @@ def test_who_may_pull_is_passed_on_where_the_ports_are_secure(request_document, 
     parsed = parse_configuration(configuration_text(asked, at))
     (inlet,) = parsed.data_handlers[0].endpoints()
     assert inlet.is_secure
+
+
+@pytest.mark.parametrize(
+    ("slots", "transfers", "is_enough"), [(1, 1, False), (2, 1, True), (8, 8, False), (9, 8, True)]
+)
+def test_buffers_never_take_all_slots_from_their_streamers(
+    request_document, site, slots, transfers, is_enough
+):
+    local = BackendConfig(attributes={"slots": str(slots)})
+    backends = {"default": local, "dtn": local, "milano": BackendConfig(type="slurm")}
+    narrow = site.model_copy(update={"psik": site.psik.model_copy(update={"backends": backends})})
+    asked = request(request_document)
+    if is_enough:
+        check_room(asked, narrow, transfers)
+    else:
+        with pytest.raises(ConfigurationError, match="no streamer would ever start") as refused:
+            check_room(asked, narrow, transfers)
+        assert f"at least {transfers + 1} slots" in refused.value.mend
+    # Where they share no slots, they cannot take them from each other.
+    for change in (
+        {"buffer_backend": "dtn"},
+        {"buffer_backend": "milano"},
+        {"streamer_backend": "x"},
+    ):
+        check_room(request(request_document, **change), narrow, transfers)
 
 
 def test_psana_gets_its_helper_ranks(request_document, site, endpoints):
