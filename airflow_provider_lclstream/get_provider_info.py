@@ -11,6 +11,8 @@ from typing import Any
 PACKAGE = "airflow_provider_lclstream"
 INTEGRATION = "LCLStream"
 PSIK_CONNECTION = "psik"
+_TEXT = {"type": ["string", "null"]}
+_SECRET = {"type": ["string", "null"], "format": "password"}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -28,6 +30,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": _modules("hooks.psik", "hooks.certified"),
         "operators": _modules("operators.psik", "operators.transfer", "operators.run_events"),
+        "sensors": _modules("sensors.psik"),
         "triggers": _modules("triggers.psik", "triggers.run_event"),
         "extra-links": [f"{PACKAGE}.links.PsikJobLink"],
         "plugins": [{"name": "lclstream", "plugin-class": f"{PACKAGE}.plugin.LCLStreamPlugin"}],
@@ -51,35 +54,37 @@ def _modules(*names: str) -> list[dict[str, Any]]:
 
 
 def _psik_connection() -> dict[str, Any]:
-    text = {"type": ["string", "null"]}
     return {
         "connection-type": PSIK_CONNECTION,
         "hook-class-name": f"{PACKAGE}.hooks.psik.PsikHook",
         "hook-name": "Psi-K jobs",
         "ui-field-behaviour": {
-            "hidden-fields": ["host", "schema", "login", "password", "port"],
-            "relabeling": {},
-            "placeholders": {},
+            "hidden-fields": ["schema", "login", "password"],
+            "relabeling": {"host": "Service (alias or URL)", "port": "Port of the service"},
+            "placeholders": {
+                "host": "psik, or https://jobs.example.org:4433; empty: a folder of jobs",
+                "port": "4433",
+            },
         },
         "conn-fields": {
             "site_file": {
                 "label": "Site file",
                 "description": "YAML file with the site's folders, backends and ports; "
                 "empty: the option [lclstream] site_file, then $LCLSTREAM_SITE_FILE.",
-                "schema": text,
+                "schema": _TEXT,
             },
             "prefix": {
                 "label": "Job folder",
-                "description": "Folder that holds one folder per job, instead of the site file's.",
-                "schema": text,
+                "description": "Without a service: the folder that holds one folder per job, "
+                "instead of the site file's.",
+                "schema": _TEXT,
             },
+            **_identity_fields(),
         },
     }
 
 
 def _certified_connection() -> dict[str, Any]:
-    text = {"type": ["string", "null"]}
-    secret = {"type": ["string", "null"], "format": "password"}
     return {
         "connection-type": "certified",
         "hook-class-name": f"{PACKAGE}.hooks.certified.CertifiedHook",
@@ -89,33 +94,38 @@ def _certified_connection() -> dict[str, Any]:
             "relabeling": {"host": "Service (alias or host)"},
             "placeholders": {"host": "psik"},
         },
-        "conn-fields": {
-            "identity": {
-                "label": "Identity folder",
-                "description": "Folder made by `lclstream certified init`; empty: the one of this "
-                "environment.",
-                "schema": text,
-            },
-            "certificate": {
-                "label": "Certificate (PEM)",
-                "description": "Instead of a folder, with the key and the authorities.",
-                "schema": text,
-            },
-            "private_key": {
-                "label": "Private key (PEM)",
-                "description": "Stays in memory.",
-                "schema": secret,
-            },
-            "passphrase": {
-                "label": "Passphrase",
-                "description": "Of the private key, where it is encrypted.",
-                "schema": secret,
-            },
-            "authorities": {
-                "label": "Authorities (PEM)",
-                "description": "Whose certificates a service may show.",
-                "schema": text,
-            },
+        "conn-fields": _identity_fields(),
+    }
+
+
+def _identity_fields() -> dict[str, dict[str, Any]]:
+    """Who Airflow is to a service; every connection that may name one has these fields."""
+    return {
+        "identity": {
+            "label": "Identity folder",
+            "description": "Folder made by `lclstream certified init`; empty: the one of this "
+            "environment.",
+            "schema": _TEXT,
+        },
+        "certificate": {
+            "label": "Certificate (PEM)",
+            "description": "Instead of a folder, with the key and the authorities.",
+            "schema": _TEXT,
+        },
+        "private_key": {
+            "label": "Private key (PEM)",
+            "description": "Stays in memory.",
+            "schema": _SECRET,
+        },
+        "passphrase": {
+            "label": "Passphrase",
+            "description": "Of the private key, where it is encrypted.",
+            "schema": _SECRET,
+        },
+        "authorities": {
+            "label": "Authorities (PEM)",
+            "description": "Whose certificates a service may show.",
+            "schema": _TEXT,
         },
     }
 
@@ -156,7 +166,7 @@ def _options() -> dict[str, dict[str, Any]]:
             "integer", "300", "Seconds between two sweeps of the Elog."
         ),
         "job_poll_interval": _option(
-            "float", "0.5", "Seconds between two looks at a job's folder."
+            "float", "0.5", "Seconds between two looks into a job's folder; a service tells itself."
         ),
         "job_timeout": _option(
             "float",

@@ -1,10 +1,10 @@
-"""The hook to jobs: a local folder of job folders, as `psik` keeps them."""
+"""The hook to jobs, wherever they are kept: a folder of job folders, or a Psik-API service."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,25 +12,36 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from airflow_provider_lclstream.hooks.service import service_of, url_of
 from airflow_provider_lclstream.hooks.settings import setting
-from lclstreamer.core.errors import BadInputError, LCLStreamError, TemporaryError
-from lclstreamer.core.units import format_bytes
-
-JSON_LIMIT_BYTES = 1_000_000
+from airflow_provider_lclstream.psik.access.folder import FolderAccess, InThread
+from airflow_provider_lclstream.psik.access.places import ServicePlace, service_place
+from airflow_provider_lclstream.psik.store import JobStore
+from lclstreamer.core.errors import ConfigurationError, LCLStreamError, TemporaryError
 
 if TYPE_CHECKING:
-    from airflow_provider_lclstream.psik.models import JobSpec, JobState
-    from airflow_provider_lclstream.psik.store import Job, JobStore
+    from airflow.sdk import Connection
+
+    from airflow_provider_lclstream.psik.access.base import AsyncJobAccess, JobAccess
+    from airflow_provider_lclstream.psik.access.service import ServiceAccess
+    from airflow_provider_lclstream.psik.facts import JobFacts
+    from airflow_provider_lclstream.psik.states import JobState
     from airflow_provider_lclstream.transfer.site import SiteSettings
 
 
 class PsikHook(BaseHook):
     """Create, watch, read and cancel jobs.
 
-    The connection (type ``psik``) is optional: without one, the site settings say where jobs live.
+    The connection (type ``psik``) names a service in ``host`` (with ``port``): an alias of the
+    identity folder, or a URL; see `airflow_provider_lclstream.hooks.service` for who we are to it.
+    Without a host, jobs lie in a folder: the ``prefix`` of its extra, else the site settings'. The
+    connection ``psik_default`` need not exist; the site settings count then.
 
     Args:
-        psik_conn_id: the Airflow connection; its extra may hold ``site_file`` and ``prefix``.
+        psik_conn_id: the Airflow connection.
+        look_seconds: the time between two looks into a folder, while waiting.
+        is_bystander: for processes that show jobs and have no part in them: a folder is read as it
+            is, and no scheduler is asked.
     """
 
     conn_name_attr = "psik_conn_id"
@@ -38,9 +49,18 @@ class PsikHook(BaseHook):
     conn_type = "psik"
     hook_name = "Psi-K jobs"
 
-    def __init__(self, psik_conn_id: str = default_conn_name) -> None:
+    def __init__(
+        self,
+        psik_conn_id: str = default_conn_name,
+        *,
+        look_seconds: float = 0.1,
+        is_bystander: bool = False,
+    ) -> None:
         super().__init__()
         self.psik_conn_id = psik_conn_id
+        self.look_seconds = look_seconds
+        self.is_bystander = is_bystander
+        self._opened: list[ServiceAccess] = []
 
     @cached_property
     def site(self) -> SiteSettings:
@@ -50,118 +70,147 @@ class PsikHook(BaseHook):
         return load_site(self._extra.get("site_file") or setting("site_file") or None)
 
     @cached_property
-    def store(self) -> JobStore:
-        """The folder of jobs."""
-        from airflow_provider_lclstream.psik.store import JobStore
+    def access(self) -> JobAccess:
+        """The jobs; `close` lets go of it."""
+        return self.open_access()
 
-        settings = self.site.psik
-        return JobStore(Path(self._extra.get("prefix") or settings.prefix), settings.backends)
+    def open_access(self) -> JobAccess:
+        """The jobs, over a connection of its own; `close` lets go of it too."""
+        if isinstance(self._place, JobStore):
+            return FolderAccess(
+                self._place, look_seconds=self.look_seconds, asks=not self.is_bystander
+            )
+        from airflow_provider_lclstream.psik.access.service import open_place
 
-    @cached_property
-    def _extra(self) -> Mapping[str, Any]:
-        try:
-            return self.get_connection(self.psik_conn_id).extra_dejson
-        except AirflowNotFoundException:
-            self.log.debug("no connection %r: using the site settings", self.psik_conn_id)
-            return {}
+        self._opened.append(open_place(self._place))
+        return self._opened[-1]
 
-    def get_conn(self) -> JobStore:
-        """Return the folder of jobs."""
-        return self.store
+    def close(self) -> None:
+        """Let go of connections; the next use of `access` makes a new one."""
+        self.__dict__.pop("access", None)
+        while self._opened:
+            self._opened.pop().close()
+
+    def get_conn(self) -> JobAccess:
+        """Return the jobs."""
+        return self.access
+
+    async def get_async_conn(self) -> AsyncJobAccess:
+        """The jobs, for triggers; never blocks the event loop. Call its `aclose` after use."""
+        if "_connection" not in self.__dict__:
+            try:
+                self._connection = self._checked(await self.aget_connection(self.psik_conn_id))
+            except AirflowNotFoundException as error:
+                self._connection = self._without(error)
+        place = await asyncio.to_thread(lambda: self._place)
+        if isinstance(place, JobStore):
+            return InThread(self.open_access(), self.look_seconds)
+        from airflow_provider_lclstream.psik.access.service import open_place_async
+
+        return open_place_async(place)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say whether the folder of jobs can be read, for Airflow's "Test" button."""
+        """Say whether jobs can be submitted, and where, for Airflow's "Test" button."""
         try:
-            count = len(self.store.jobs())
+            backends = self.access.backends()
+            where = self.access.where
         except (OSError, LCLStreamError) as error:
             return False, str(error)
-        return True, f"{self.store.prefix} holds {count} jobs"
+        finally:
+            self.close()
+        broken = [f"{facts.name} ({facts.problem})" for facts in backends if facts.problem]
+        if broken:
+            return False, f"{where}: cannot be used: {', '.join(broken)}"
+        if not backends:
+            return False, f"{where} lets this identity submit to no backend; ask its site"
+        names = ", ".join(f"{facts.name} ({facts.type})" for facts in backends)
+        return True, f"{where}: jobs may be submitted to {names}"
 
-    def create(
-        self,
-        spec: JobSpec,
-        *,
-        idempotency_key: str,
-        dag_id: str,
-        files: Mapping[str, str] | None = None,
-    ) -> Job:
-        """Make the job's folder, or find the one that was made with the same key."""
-        return self.store.create(
-            spec, idempotency_key=idempotency_key, files=files, owner=owner_of(dag_id)
-        )
-
-    def job(self, jobid: str) -> Job:
-        """Return a job by its id."""
-        return self.store.get(jobid)
-
-    def cancel(self, jobid: str, *, timeout_seconds: float = 10) -> JobState:
-        """Cancel a job and see it end.
+    def cancel(
+        self, jobid: str, *, reason: str = "canceled", timeout_seconds: float = 10
+    ) -> JobState:
+        """Cancel a job and see it end. One that has ended stays as it is.
 
         Raises:
             TemporaryError: it is still running after ``timeout_seconds``.
         """
-        job = self.job(jobid)
-        state = job.reconcile()
-        if state.is_final:
-            return state
-        job.cancel()
         deadline = time.monotonic() + timeout_seconds
-        while not (state := job.reconcile()).is_final:
-            if time.monotonic() > deadline:
-                raise TemporaryError(
-                    f"job {jobid} is still {state} {timeout_seconds:.0f} s after its cancel",
-                    mend="look at its log, or cancel it by hand with `lclstream psik cancel`",
-                )
-            time.sleep(0.1)
-        return state
+        facts = self.access.look(jobid)
+        if not facts.state.is_final:
+            facts = self.access.cancel(jobid, reason)
+        while not facts.state.is_final:
+            if (left := deadline - time.monotonic()) <= 0:
+                raise _slow(facts, timeout_seconds)
+            facts = self.access.look(jobid, after=facts.rows, wait_seconds=left)
+        return facts.state
 
-    def read_json(self, job: Job, name: str) -> Any:
-        """Return the content of a JSON file in the job's working directory.
-
-        Raises:
-            BadInputError: it is absent, too long or not JSON.
-        """
-        path = job.work / name
+    async def acancel(
+        self, jobid: str, *, reason: str = "canceled", timeout_seconds: float = 10
+    ) -> JobState:
+        """As `cancel`, for triggers."""
+        deadline = time.monotonic() + timeout_seconds
+        access = await self.get_async_conn()
         try:
-            if path.stat().st_size > JSON_LIMIT_BYTES:
-                problem = f"longer than {format_bytes(JSON_LIMIT_BYTES)}"
-            else:
-                return json.loads(path.read_bytes())
-        except OSError as error:
-            problem = error.strerror or str(error)
-        except ValueError as error:
-            problem = f"not JSON: {error}"
-        raise BadInputError(
-            f"the job's file {name} cannot be used: {problem}",
-            where=str(path),
-            mend="look at the job's log; the job has to write this file whole",
-        )
+            facts = await access.look(jobid)
+            if not facts.state.is_final:
+                facts = await access.cancel(jobid, reason)
+            while not facts.state.is_final:
+                if (left := deadline - time.monotonic()) <= 0:
+                    raise _slow(facts, timeout_seconds)
+                facts = await access.look(jobid, after=facts.rows, wait_seconds=left)
+            return facts.state
+        finally:
+            await access.aclose()
 
-    def result_files(self, job: Job, patterns: Sequence[str], limit_bytes: int) -> dict[str, Any]:
-        """Return the JSON files in the job's working directory that fit the patterns, by name.
+    @cached_property
+    def _connection(self) -> Connection | None:
+        try:
+            return self._checked(self.get_connection(self.psik_conn_id))
+        except AirflowNotFoundException as error:
+            return self._without(error)
 
-        Raises:
-            BadInputError: together they hold more than ``limit_bytes``.
-        """
-        paths = sorted({path for pattern in patterns for path in job.work.glob(pattern)})
-        total = sum(path.stat().st_size for path in paths)
-        if total > limit_bytes:
-            raise BadInputError(
-                f"{len(paths)} result files hold {format_bytes(total)}, "
-                f"more than {format_bytes(limit_bytes)}",
-                where=str(job.work),
-                mend="return less, or raise result_limit_bytes; Airflow's database keeps it all",
+    @property
+    def _extra(self) -> Mapping[str, Any]:
+        return self._connection.extra_dejson if self._connection is not None else {}
+
+    @cached_property
+    def _place(self) -> JobStore | ServicePlace:
+        """Where the jobs are. Reads files."""
+        connection, prefix = self._connection, self._extra.get("prefix")
+        if connection is None or not connection.host:
+            settings = self.site.psik
+            return JobStore(Path(prefix or settings.prefix), settings.backends)
+        if prefix:
+            raise ConfigurationError(
+                f"the connection {self.psik_conn_id!r} names a service and a job folder",
+                mend="leave the host empty, or the job folder",
             )
-        return {str(path.relative_to(job.work)): self.read_json(job, str(path)) for path in paths}
+        url = url_of(connection)
+        if url.startswith("http://"):
+            return service_place(url)
+        address = service_of(connection)
+        return ServicePlace(address.url, address.url, address.context)
 
-    def log_tails(self, job: Job, limit_bytes: int = 4096) -> Iterator[tuple[str, str]]:
-        """Give the end of each of the job's logs that holds anything, as name and text."""
-        for name in job.log_names():
-            text = job.read_log(name, -limit_bytes, limit_bytes).decode(errors="replace").strip()
-            if text:
-                yield name, text
+    def _checked(self, connection: Connection) -> Connection:
+        if connection.conn_type not in {None, "", self.conn_type}:
+            raise ConfigurationError(
+                f"the connection {self.psik_conn_id!r} is of the type {connection.conn_type!r}",
+                mend=f"use one of the type {self.conn_type!r}",
+            )
+        return connection
+
+    def _without(self, error: AirflowNotFoundException) -> None:
+        """No connection: right for the default one; a mistake in any other name."""
+        if self.psik_conn_id != self.default_conn_name:
+            raise ConfigurationError(
+                f"there is no connection {self.psik_conn_id!r}",
+                mend=f"make one of the type {self.conn_type!r}, or mend its name",
+            ) from error
+        self.log.debug("no connection %r: using the site settings", self.psik_conn_id)
 
 
-def owner_of(dag_id: str) -> str:
-    """Return the name under which the jobs of a DAG are kept."""
-    return f"airflow:{dag_id}"
+def _slow(facts: JobFacts, timeout_seconds: float) -> TemporaryError:
+    return TemporaryError(
+        f"job {facts.jobid} is still {facts.state} {timeout_seconds:.0f} s after its cancel",
+        mend="look at its log, or cancel it by hand with `lclstream psik cancel`",
+    )

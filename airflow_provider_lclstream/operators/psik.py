@@ -7,6 +7,7 @@ became of it, and only a cleared task starts a new one.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
-from airflow_provider_lclstream.hooks.failures import airflow_failures
+from airflow_provider_lclstream.hooks import job_results
 from airflow_provider_lclstream.hooks.job_watch import (
     JobEvent,
     JobFailedError,
@@ -26,12 +27,13 @@ from airflow_provider_lclstream.hooks.settings import number
 from airflow_provider_lclstream.links import PsikJobLink
 from airflow_provider_lclstream.operators.task_memory import TaskMemory, jobid_of, task_instance
 from airflow_provider_lclstream.operators.waiting import JobWaitingOperator
+from airflow_provider_lclstream.psik.job import JobNotFoundError
 from lclstreamer.core.errors import ConfigurationError, TemporaryError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_lclstream.psik.job import Job
+    from airflow_provider_lclstream.psik.facts import JobFacts
     from airflow_provider_lclstream.psik.models import JobSpec
 
 CANCEL_SECONDS = 20.0
@@ -41,6 +43,9 @@ KILL_SECONDS = 4.0
 
 class PsikJobOperator(JobWaitingOperator):
     """Run a job; return what it produced. Its id is the XCom ``jobid`` before the wait begins.
+
+    The job finds in its environment which task it belongs to, under Airflow's own names:
+    ``AIRFLOW_CTX_DAG_ID``, ``AIRFLOW_CTX_TASK_ID`` and ``AIRFLOW_CTX_DAG_RUN_ID``.
 
     Marking the task as failed or successful cancels the job. Airflow does not tell a trigger that
     had not begun yet, so where no job may outlive its DAG run, add a teardown that cancels, as
@@ -60,6 +65,8 @@ class PsikJobOperator(JobWaitingOperator):
             job); otherwise they only cover lost workers and passing errors.
         timeout_seconds: how long the wait may take from the job's creation, queueing included;
             then the job is canceled.
+        stream_logs: show in the task's log what the job prints, as it prints it; at most 64 KiB a
+            minute.
         **kwargs: those of `JobWaitingOperator` and of every operator.
     """
 
@@ -84,9 +91,10 @@ class PsikJobOperator(JobWaitingOperator):
         ends_in_trigger: bool = False,
         retry_failed_job: bool = True,
         timeout_seconds: float | None = None,
+        stream_logs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(ends_in_trigger=ends_in_trigger, **kwargs)
+        super().__init__(ends_in_trigger=ends_in_trigger, stream_logs=stream_logs, **kwargs)
         self.job_spec = _plain(job_spec)
         self.files = dict(files or {})
         self.ready_file = ready_file
@@ -110,24 +118,24 @@ class PsikJobOperator(JobWaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Submit the job, or take it up again, then wait for it."""
-        with airflow_failures():
-            job = self._find_or_submit(context)
-            return self._conclude(context, self.wait_for(self._watch(job)))
+        with self._at_jobs():
+            facts = self._find_or_submit(context)
+            return self._conclude(context, self.wait_for(self._watch(facts)))
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Go on after the trigger fired; an event that is not understood is a failure."""
-        with airflow_failures():
+        with self._at_jobs():
             self._memory = TaskMemory(context)
             self._jobid = jobid = jobid_of(context, self.task_id) or ""
             read = read_event(event, jobid)
             if read is None:
                 self.log.warning("not about job %s, which is waited for on: %s", jobid, event)
-                read = self.wait_for(self._watch(self.hook.job(jobid)))
+                read = self.wait_for(self._watch(self.hook.access.look(jobid)))
             return self._conclude(context, read)
 
-    def _watch(self, job: Job) -> JobWatch:
-        deadline = job.history()[0].time + (self.timeout_seconds or number("job_timeout"))
-        return JobWatch(job.jobid, deadline, self.ready_file, self.guard_jobid)
+    def _watch(self, facts: JobFacts) -> JobWatch:
+        deadline = facts.history[0].time + (self.timeout_seconds or number("job_timeout"))
+        return JobWatch(facts.jobid, deadline, self.ready_file, self.guard_jobid)
 
     def on_kill(self) -> None:
         """Cancel the job, unless only this process has to end and the task goes on elsewhere."""
@@ -152,62 +160,69 @@ class PsikJobOperator(JobWaitingOperator):
 
     def _cancel(self) -> None:
         if self._jobid:
-            self.hook.job(self._jobid).cancel(f"task {self.task_id} was ended")
+            # Over a connection of its own: a signal may have stopped the task amid a question.
+            self.hook.open_access().cancel(self._jobid, f"task {self.task_id} was ended")
 
-    def _find_or_submit(self, context: Context) -> Job:
+    def _find_or_submit(self, context: Context) -> JobFacts:
         from airflow_provider_lclstream.psik.states import JobState
 
         self._memory = memory = TaskMemory(context)
         spec, files = self.make_job(context)
-        job, state = self._create(memory, spec, files)
-        if state is JobState.canceled:
+        spec = memory.told_to(spec)
+        facts = self._find_or_make(memory, spec, files)
+        if facts.state is JobState.canceled:
             # Canceled together with an earlier try; whoever runs the task again wants it to run.
             memory.give_up()
-            job, state = self._create(memory, spec, files)
-        self._jobid = job.jobid
+            facts = self._find_or_make(memory, spec, files)
+        self._jobid = facts.jobid
         before = memory.last_jobid()
-        memory.remember(job.jobid)
-        if before not in {None, job.jobid}:
+        memory.remember(facts.jobid)
+        if before not in {None, facts.jobid}:
             # Cleared, or given up: nobody waits for the one before any more.
-            self.hook.cancel(str(before), timeout_seconds=CANCEL_SECONDS)
-        if state is JobState.new:
-            job.submit()
-            self.log.info("job %s submitted: %s", job.jobid, spec.name)
+            with contextlib.suppress(JobNotFoundError):
+                self.hook.cancel(str(before), timeout_seconds=CANCEL_SECONDS)
+        if facts.state is JobState.new:
+            # The same key: this submits the one job, however often it is said.
+            facts = self.hook.access.create(spec, idempotency_key=memory.key())
+            self.log.info("job %s submitted: %s", facts.jobid, spec.name)
         else:
-            self.log.info("job %s taken up again: it is %s", job.jobid, state)
-        return job
+            self.log.info("job %s taken up again: it is %s", facts.jobid, facts.state)
+        return facts
 
-    def _create(
+    def _find_or_make(
         self, memory: TaskMemory, spec: JobSpec, files: Mapping[str, str]
-    ) -> tuple[Job, Any]:
-        job = self.hook.create(spec, idempotency_key=memory.key(), dag_id=self.dag_id, files=files)
-        return job, job.reconcile()
+    ) -> JobFacts:
+        access = self.hook.access
+        facts = access.create(spec, idempotency_key=memory.key(), files=files, submit=False)
+        return facts if facts.rows == 1 else access.look(facts.jobid)
 
     def _conclude(self, context: Context, event: JobEvent) -> Any:
         """Turn the end of the wait into a result or a failure."""
         self.log.info("%s", event["message"])
         if event["status"] == "error":
             raise self._lost_sight(context, event)
-        job = self.hook.job(event["jobid"])
-        state = job.reconcile()
-        if event["status"] == "ready" and self.ready_file and not state.is_final:
-            return self.hook.read_json(job, self.ready_file)
-        if event["status"] == "final" and state == "completed" and self.ready_file is None:
-            files = self.hook.result_files(job, self.result_files, self.result_limit_bytes)
-            return {"jobid": job.jobid, "state": str(state), "files": files}
+        access = self.hook.access
+        facts = access.look(event["jobid"])
+        if event["status"] == "ready" and self.ready_file and not facts.state.is_final:
+            return job_results.read_json(access, facts.jobid, self.ready_file)
+        if (event["status"], facts.state, self.ready_file) == ("final", "completed", None):
+            files = job_results.result_files(
+                access, facts.jobid, self.result_files, self.result_limit_bytes
+            )
+            return {"jobid": facts.jobid, "state": str(facts.state), "files": files}
         if self.retry_failed_job:
             TaskMemory(context).give_up()
-        raise self._failure(job, event)
+        raise self._failure(facts, event)
 
-    def _failure(self, job: Job, event: JobEvent) -> JobFailedError:
+    def _failure(self, facts: JobFacts, event: JobEvent) -> JobFailedError:
         """Say why the job is no success; a job that is no use any more is canceled."""
-        last = job.last()
-        problem = f"job {job.jobid} ({job.spec.name}) is {last.state}: {last.info or 'no reason'}"
-        if not last.state.is_final:
+        reason = facts.info or facts.remark or "no reason"
+        problem = f"job {facts.jobid} ({facts.name}) is {facts.state}: {reason}"
+        if not facts.state.is_final:
             problem = f"{event['message']}; {problem}"
-            self.hook.cancel(job.jobid, timeout_seconds=CANCEL_SECONDS)
-        for name, text in self.hook.log_tails(job):
-            self.log.error("the end of %s of job %s:\n%s", name, job.jobid, text)
+            self.hook.cancel(facts.jobid, timeout_seconds=CANCEL_SECONDS)
+        for name, text in job_results.log_tails(self.hook.access, facts):
+            self.log.error("the end of %s of job %s:\n%s", name, facts.jobid, text)
         kind = JobMayBeRetriedError if self.retry_failed_job else JobFailedError
         return kind(problem, mend="mend what the end of its log shows above, then clear this task")
 

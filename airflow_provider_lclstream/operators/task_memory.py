@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_lclstream.hooks.task_state import ENDED_TASK_STATES, task_state
-from airflow_provider_lclstream.links import XCOM_JOBID
+from airflow_provider_lclstream.links import (
+    DAG_VARIABLE,
+    RUN_VARIABLE,
+    TASK_VARIABLE,
+    XCOM_JOBID,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_provider_lclstream.psik.models import JobSpec
 
 GIVEN_UP = "psik_jobs_given_up"
 JOBID = "psik_jobid"
@@ -48,6 +55,15 @@ class TaskMemory:
         made = dag_run.run_after.timestamp()
         task = (ti.dag_id, ti.run_id, f"{made:.6f}", ti.task_id, ti.map_index)
         return ":".join(map(str, ("airflow", *task, ti.max_tries, self._given_up())))
+
+    def told_to(self, spec: JobSpec) -> JobSpec:
+        """The job, with whose it is in its environment; the job's page shows it for its DAG only.
+
+        The number of the try is left out: a later one takes the same job up.
+        """
+        ti = task_instance(self._context)
+        told = {DAG_VARIABLE: ti.dag_id, TASK_VARIABLE: ti.task_id, RUN_VARIABLE: ti.run_id}
+        return spec.model_copy(update={"environment": {**spec.environment, **told}})
 
     def last_jobid(self) -> str | None:
         """Return the job of the try before this one, or None."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from airflow_provider_lclstream.hooks.failures import airflow_failures
+from airflow_provider_lclstream.hooks import job_results
 from airflow_provider_lclstream.hooks.job_watch import JobEvent, JobWatch, read_event
 from airflow_provider_lclstream.operators.psik import CANCEL_SECONDS, PsikJobOperator
 from airflow_provider_lclstream.operators.task_memory import jobid_of, task_instance
@@ -60,11 +60,17 @@ class BufferUpOperator(PsikJobOperator):
 
     def make_job(self, context: Context) -> tuple[JobSpec, Mapping[str, str]]:
         """Plan the buffer; plan the streamer too, so that a mistake shows before anything runs."""
-        from airflow_provider_lclstream.transfer.launch_plan import plan_buffer, plan_streamer
+        from airflow_provider_lclstream.hooks.settings import number
+        from airflow_provider_lclstream.transfer.launch_plan import (
+            check_room,
+            plan_buffer,
+            plan_streamer,
+        )
 
         request, site = request_of(context), self.hook.site
+        check_room(request, site, int(number("max_active_transfers")))
         trial = plan_streamer(request, site, _some_endpoints())
-        self.hook.store.backend(trial.backend).check(trial)
+        self.hook.access.check(trial)
         return plan_buffer(request, site), {}
 
 
@@ -106,7 +112,7 @@ class SettleOperator(JobWaitingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask the buffer to drain, then wait for its end."""
-        with airflow_failures():
+        with self._at_jobs():
             buffer_jobid = jobid_of(context, self.buffer_task_id)
             endpoints = task_instance(context).xcom_pull(task_ids=self.buffer_task_id)
             if buffer_jobid is None or not endpoints:
@@ -118,20 +124,20 @@ class SettleOperator(JobWaitingOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on after the buffer's end."""
-        with airflow_failures():
+        with self._at_jobs():
             buffer_jobid = jobid_of(context, self.buffer_task_id) or ""
             return self._settle(context, read_event(event, buffer_jobid))
 
     def _drain(self, jobid: str, endpoints: Mapping[str, Any]) -> None:
         from nng_stream.client import ask
 
-        job = self.hook.job(jobid)
-        if job.reconcile().is_final:
+        access = self.hook.access
+        if access.look(jobid).state.is_final:
             return
         try:
             ask(str(endpoints.get("admin")), "/drain", "POST")
         except UnavailableError:
-            if not job.reconcile().is_final:
+            if not access.look(jobid).state.is_final:
                 raise
         self.log.info("no more producers come: buffer %s drains", jobid)
 
@@ -172,7 +178,7 @@ class SettleOperator(JobWaitingOperator):
         ledgers = self._documents(buffer_jobid, LEDGER_FILE, rules.BufferLedger)
         ledger = ledgers[0] if ledgers else None
         settlement = rules.settle(reports, ledger, ranks=request_of(context).ranks)
-        last = self.hook.job(streamer_jobid).last() if streamer_jobid else None
+        last = self.hook.access.look(streamer_jobid) if streamer_jobid else None
         if last is not None and last.state == "completed":
             return settlement
         said = "was not started" if last is None else f"is {last.state}: {last.info}"
@@ -185,7 +191,7 @@ class SettleOperator(JobWaitingOperator):
 
         if jobid is None:
             return []
-        found = self.hook.result_files(self.hook.job(jobid), [pattern], RESULTS_LIMIT_BYTES)
+        found = job_results.result_files(self.hook.access, jobid, [pattern], RESULTS_LIMIT_BYTES)
         try:
             return [model.model_validate(document) for document in found.values()]
         except ValidationError as error:
@@ -214,7 +220,7 @@ class BufferDownOperator(JobWaitingOperator):
 
     def execute(self, context: Context) -> None:
         """Cancel what still runs; fail unless the transfer is complete."""
-        with airflow_failures():
+        with self._at_jobs():
             for task_id in self.job_task_ids:
                 jobid = jobid_of(context, task_id)
                 if jobid:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_lclstream.hooks.job_watch import JobEvent, JobWatch
+from airflow_provider_lclstream.hooks.job_watch import JobEvent, JobWatch, Outage
+from airflow_provider_lclstream.hooks.log_tail import LogTail, read_tail_async
 from airflow_provider_lclstream.hooks.psik import PsikHook
 from airflow_provider_lclstream.hooks.task_state import ENDED_TASK_STATES, task_state
 from lclstreamer.core.errors import LCLStreamError
 
-FAILED_LOOKS = 5
-"""So many looks in a row may fail for a passing reason (a file server that hiccups)."""
+if TYPE_CHECKING:
+    from airflow_provider_lclstream.psik.access.base import AsyncJobAccess
+    from airflow_provider_lclstream.psik.facts import JobFacts
+
+LINES_AT_ONCE = 50
+"""After so many lines of a log, other triggers have their turn."""
 STATE_QUESTIONS = 3
 """How often a trigger that is being removed asks what became of its task."""
 
@@ -33,8 +37,11 @@ class PsikJobTrigger(BaseTrigger):
         psik_conn_id: the connection of `PsikHook`.
         ready_file: a file in the job's working directory; its appearance ends the wait too.
         guard_jobid: a job this one cannot do without; when it ends first, the wait is over.
-        poll_interval: seconds between two looks.
+        poll_interval: seconds between two looks into a folder; a service tells by itself.
         ends_task: end the task as a success, without a worker, once the job has completed.
+        stream_logs: show in the task's log what the job prints.
+        states: states of the job that end the wait, beside its end.
+        cancels_job: whether the job ends with the task, when somebody marks that.
     """
 
     def __init__(
@@ -47,6 +54,9 @@ class PsikJobTrigger(BaseTrigger):
         guard_jobid: str | None = None,
         poll_interval: float = 0.5,
         ends_task: bool = False,
+        stream_logs: bool = False,
+        states: Sequence[str] = (),
+        cancels_job: bool = True,
     ) -> None:
         super().__init__()
         self.jobid = jobid
@@ -56,6 +66,9 @@ class PsikJobTrigger(BaseTrigger):
         self.deadline_unix = deadline_unix
         self.poll_interval = poll_interval
         self.ends_task = ends_task
+        self.stream_logs = stream_logs
+        self.states = list(states)
+        self.cancels_job = cancels_job
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments: plain JSON, no secrets."""
@@ -69,13 +82,16 @@ class PsikJobTrigger(BaseTrigger):
                 "deadline_unix": self.deadline_unix,
                 "poll_interval": self.poll_interval,
                 "ends_task": self.ends_task,
+                "stream_logs": self.stream_logs,
+                "states": self.states,
+                "cancels_job": self.cancels_job,
             },
         )
 
     @cached_property
     def hook(self) -> PsikHook:
-        """The hook to the job; made on first use, in a thread."""
-        return PsikHook(self.psik_conn_id)
+        """The hook to the job."""
+        return PsikHook(self.psik_conn_id, look_seconds=self.poll_interval)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then fire once. Whatever goes wrong reaches the task as an event too."""
@@ -93,21 +109,54 @@ class PsikJobTrigger(BaseTrigger):
             yield TriggerEvent(event)
 
     async def _wait(self) -> JobEvent:
-        watch = JobWatch(self.jobid, self.deadline_unix, self.ready_file, self.guard_jobid)
-        failures = 0
-        while True:
-            try:
-                event = await asyncio.to_thread(lambda: watch.look(self.hook.store, time.time()))
-                failures = 0
-            except LCLStreamError as error:
-                failures += 1
-                if not error.transient or failures >= FAILED_LOOKS:
-                    raise
-                self.log.warning("look %d at job %s: %s", failures, self.jobid, error)
-                event = None
-            if event is not None:
-                return event
-            await asyncio.sleep(self.poll_interval)
+        watch = JobWatch(
+            self.jobid, self.deadline_unix, self.ready_file, self.guard_jobid, self.states
+        )
+        tail = LogTail(self.jobid) if self.stream_logs else None
+        outage, rows = Outage(self.poll_interval), 0
+        access = await self.hook.get_async_conn()
+        try:
+            while True:
+                try:
+                    facts, event = await self._look(access, watch, rows, tail)
+                except LCLStreamError as error:
+                    pause = outage.pause_after(error)
+                    self.log.warning("job %s is out of sight: %s", self.jobid, error)
+                    await asyncio.sleep(pause)
+                    continue
+                outage.is_over()
+                rows = facts.rows
+                if event is not None:
+                    return event
+        finally:
+            await access.aclose()
+
+    async def _look(
+        self, access: AsyncJobAccess, watch: JobWatch, rows: int, tail: LogTail | None
+    ) -> tuple[JobFacts, JobEvent | None]:
+        wait = watch.round_seconds() if rows else 0
+        if tail is not None:
+            wait = min(wait, tail.pause_seconds)
+        facts = await access.look(self.jobid, after=rows, wait_seconds=wait, file=self.ready_file)
+        guard = await access.look(self.guard_jobid) if self.guard_jobid else None
+        event = watch.judge(facts, guard)
+        if tail is not None:
+            await self._show(tail, access, facts, is_last=event is not None)
+        return facts, event
+
+    async def _show(
+        self, tail: LogTail, access: AsyncJobAccess, facts: JobFacts, *, is_last: bool
+    ) -> None:
+        """What a trigger logs appears in the log of its task."""
+        try:
+            lines = await read_tail_async(tail, access, facts, is_last=is_last)
+        except LCLStreamError as error:
+            self.log.warning("the log of job %s cannot be shown now: %s", self.jobid, error)
+            return
+        for number, line in enumerate(lines, 1):
+            self.log.info("%s", line)
+            if number % LINES_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def on_kill(self) -> None:
         """Cancel the job, but only once the task is known to have ended.
@@ -116,12 +165,14 @@ class PsikJobTrigger(BaseTrigger):
         loses it to another one (apache/airflow#73454); and a cleared task comes back and takes
         its job up again. In both cases the job has to go on.
         """
+        if not self.cancels_job:
+            return
         state = await self._task_state()
         if state not in ENDED_TASK_STATES:
             self.log.info("job %s goes on: its task is %s", self.jobid, state or "about to run")
             return
         self.log.info("task is %s: canceling job %s", state, self.jobid)
-        await asyncio.to_thread(self.hook.cancel, self.jobid)
+        await self.hook.acancel(self.jobid, reason=f"its task is {state}")
 
     async def _task_state(self) -> str | None:
         """Ask Airflow what became of the task; ``unknown`` when there is no answer."""

@@ -19,8 +19,18 @@ def hook(site):
 
 
 def test_without_a_connection_the_site_file_counts(hook, site):
-    assert hook.store.prefix == site
-    assert hook.get_conn() is hook.store
+    assert hook.access.where == str(site)
+    assert hook.get_conn() is hook.access
+
+
+def test_a_connection_that_was_named_has_to_be_there(monkeypatch):
+    from airflow_provider_lclstream.hooks.psik import PsikHook
+
+    with pytest.raises(ConfigurationError, match="there is no connection 'typo'"):
+        _ = PsikHook("typo").access
+    monkeypatch.setenv("AIRFLOW_CONN_TYPO", json.dumps({"conn_type": "http", "host": "h"}))
+    with pytest.raises(ConfigurationError, match="is of the type 'http'"):
+        _ = PsikHook("typo").access
 
 
 def test_a_connection_may_name_another_site_and_folder(site, tmp_path, monkeypatch):
@@ -32,10 +42,10 @@ def test_a_connection_may_name_another_site_and_folder(site, tmp_path, monkeypat
     extra = {"site_file": str(tmp_path / "site.yaml")}
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps({"conn_type": "psik", "extra": extra}))
     other = PsikHook("other")
-    assert (other.site.host, other.store.prefix) == ("10.0.0.1", tmp_path / "a")
+    assert (other.site.host, other.access.where) == ("10.0.0.1", str(tmp_path / "a"))
     extra["prefix"] = str(tmp_path / "b")
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps({"conn_type": "psik", "extra": extra}))
-    assert PsikHook("other").store.prefix == tmp_path / "b"
+    assert PsikHook("other").access.where == str(tmp_path / "b")
 
 
 def test_the_connection_can_be_tested(hook, tmp_path, monkeypatch):
@@ -43,7 +53,7 @@ def test_the_connection_can_be_tested(hook, tmp_path, monkeypatch):
 
     ok, message = hook.test_connection()
     assert ok
-    assert "jobs" in message
+    assert "local (local)" in message
     (tmp_path / "file").write_text("")
     extra = {"prefix": str(tmp_path / "file" / "below")}
     monkeypatch.setenv("AIRFLOW_CONN_BAD", json.dumps({"conn_type": "psik", "extra": extra}))
@@ -52,19 +62,34 @@ def test_the_connection_can_be_tested(hook, tmp_path, monkeypatch):
     assert "cannot be made" in message
 
 
-def test_result_files_must_be_json_objects_of_bounded_size(hook, tmp_path):
-    job = SimpleNamespace(work=tmp_path)
-    (tmp_path / "good.json").write_text('{"a": 1}')
-    assert hook.result_files(job, ["*.json"], 100) == {"good.json": {"a": 1}}
-    assert hook.result_files(job, ["absent*"], 100) == {}
-    (tmp_path / "bad.json").write_text("{")
+def test_result_files_must_be_json_of_bounded_size(hook):
+    from airflow_provider_lclstream.hooks.job_results import read_json, result_files
+    from airflow_provider_lclstream.psik.models import JobSpec
+
+    files = {"good.json": '{"a": 1}', "below/b.json": "2", "below/deep/c.json": "3"}
+    spec = JobSpec(script=":", backend="local")
+    jobid = hook.access.create(spec, files=files, submit=False).jobid
+    found = {"good.json": {"a": 1}, "below/b.json": 2, "below/deep/c.json": 3}
+    for patterns, names in (
+        (["*.json"], ["good.json"]),
+        (["good.json", "*.json"], ["good.json"]),
+        (["absent*", "absent.json"], []),
+        (["below/*.json"], ["below/b.json"]),
+        (["**/*.json"], list(found)),
+        (["below/**/[bc].json"], ["below/b.json", "below/deep/c.json"]),
+    ):
+        read = result_files(hook.access, jobid, patterns, 100)
+        assert read == {name: found[name] for name in names}, patterns
+    with pytest.raises(BadInputError, match="more than 5 B"):
+        result_files(hook.access, jobid, ["*.json"], 5)
+    bad = {"bad.json": "{", "long.json": " " * 1_000_001}
+    jobid = hook.access.create(spec, files=bad, submit=False).jobid
     with pytest.raises(BadInputError, match="not JSON"):
-        hook.result_files(job, ["*.json"], 100)
-    with pytest.raises(BadInputError, match="No such file"):
-        hook.read_json(job, "absent.json")
-    (tmp_path / "long.json").write_text(" " * 1_000_001)
+        result_files(hook.access, jobid, ["bad*"], 100)
+    with pytest.raises(BadInputError, match="has no file"):
+        read_json(hook.access, jobid, "absent.json")
     with pytest.raises(BadInputError, match="longer than"):
-        hook.read_json(job, "long.json")
+        read_json(hook.access, jobid, "long.json")
 
 
 def test_errors_become_airflows_with_their_meaning():

@@ -18,8 +18,7 @@ def job(site):
     script = "echo '<script>alert(1)</script>'\n"
     job = store.create(
         JobSpec(name="a <b>job</b>", script=script, backend="local",
-                environment={"TOKEN": "kept-to-itself"}),
-        owner="airflow:job_completes",
+                environment={"TOKEN": "kept-to-itself", "AIRFLOW_CTX_DAG_ID": "job_completes"}),
     )  # fmt: skip
     job.submit()
     return job

@@ -40,7 +40,7 @@ def test_it_is_found_without_importing_airflow():
 
 
 def _modules():
-    for kind in ("hooks", "operators", "triggers"):
+    for kind in ("hooks", "operators", "sensors", "triggers"):
         for group in INFO[kind]:
             for module in group["python-modules"]:
                 yield kind, module
@@ -48,10 +48,15 @@ def _modules():
 
 @pytest.mark.parametrize(("kind", "module"), list(_modules()))
 def test_every_module_holds_what_it_is_listed_for(kind, module):
-    from airflow.sdk import BaseHook, BaseOperator
+    from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator
     from airflow.triggers.base import BaseTrigger
 
-    base = {"hooks": BaseHook, "operators": BaseOperator, "triggers": BaseTrigger}[kind]
+    base = {
+        "hooks": BaseHook,
+        "operators": BaseOperator,
+        "sensors": BaseSensorOperator,
+        "triggers": BaseTrigger,
+    }[kind]
     found = importlib.import_module(module)
     assert [
         name
@@ -66,7 +71,9 @@ def test_every_operator_and_trigger_of_ours_is_listed(repository):
 
     listed = {module for _, module in _modules()}
     missing = set()
-    for folder, base in (("operators", BaseOperator), ("triggers", BaseTrigger)):
+    for folder, base in (
+        ("operators", BaseOperator), ("sensors", BaseOperator), ("triggers", BaseTrigger)
+    ):  # fmt: skip
         for path in (repository / "airflow_provider_lclstream" / folder).glob("[!_]*.py"):
             module = importlib.import_module(f"airflow_provider_lclstream.{folder}.{path.stem}")
             missing |= {

@@ -108,10 +108,9 @@ def test_a_worker_lost_between_making_and_submitting_still_gives_one_job(make, t
     from airflow_provider_lclstream.operators.task_memory import TaskMemory
 
     spec, _ = operator.make_job(task.context())
-    made = operator.hook.create(
-        spec, idempotency_key=TaskMemory(task.context()).key(), dag_id="dag"
-    )
-    assert made.state() == "new"
+    key = TaskMemory(task.context()).key()
+    made = operator.hook.access.create(spec, idempotency_key=key, submit=False)
+    assert made.state == "new"
     assert operator.execute(task.context())["jobid"] == made.jobid
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from types import SimpleNamespace
 
 import pytest
 
+from airflow_provider_lclstream.psik.access.folder import FolderAccess
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec
 from airflow_provider_lclstream.psik.store import JobStore
 from lclstreamer.core.errors import TemporaryError
@@ -105,35 +107,37 @@ def test_what_goes_wrong_reaches_the_task(make):
 
 
 def test_a_passing_failure_is_passed_over(start, make, monkeypatch):
-    from airflow_provider_lclstream.hooks.job_watch import JobWatch
-
     job, looks = start("sleep 0.3\n"), []
-    real = JobWatch.look
+    real = FolderAccess.look
 
-    def look(self, *arguments):
+    def look(self, jobid, **options):
         looks.append(1)
         if len(looks) <= 2:
             raise TemporaryError("the file server hiccups", mend="wait")
-        return real(self, *arguments)
+        return real(self, jobid, **options)
 
-    monkeypatch.setattr(JobWatch, "look", look)
+    monkeypatch.setattr(FolderAccess, "look", look)
     assert fire(make(job.jobid))["status"] == "final"
     assert len(looks) > 2
 
 
 def test_a_failure_that_stays_ends_the_wait(start, make, monkeypatch):
-    from airflow_provider_lclstream.hooks.job_watch import JobWatch
-    from airflow_provider_lclstream.triggers.psik import FAILED_LOOKS
+    from airflow_provider_lclstream.hooks import job_watch
 
     looks = []
 
-    def look(self, *_):
-        looks.append(1)
+    def look(self, jobid, **_):
+        looks.append(time.monotonic())
         raise TemporaryError("the file server is gone", mend="wait")
 
-    monkeypatch.setattr(JobWatch, "look", look)
-    assert fire(make(start("true\n").jobid))["status"] == "error"
-    assert len(looks) == FAILED_LOOKS
+    monkeypatch.setattr(job_watch, "OUTAGE_SECONDS", 1)
+    monkeypatch.setattr(FolderAccess, "look", look)
+    event = fire(make(start("true\n").jobid))
+    assert event["status"] == "error"
+    assert "the file server is gone" in event["message"]
+    pauses = [later - before for before, later in itertools.pairwise(looks)]
+    assert len(pauses) >= 3
+    assert pauses[-1] > 1.5 * pauses[0], "it asks less and less often"
 
 
 def test_the_event_loop_is_never_blocked(start, make):
