@@ -70,10 +70,17 @@ class Run:
         """What the task logged on one of its tries."""
         return "".join(path.read_text() for path in self._logs(f"attempt={try_number}.log"))
 
-    def is_on_a_new_worker(self) -> bool:
-        """Whether its second try has taken the job up again."""
-        task = self.task
-        return task["try_number"] == 2 and "taken up again" in self.log(2)
+    def is_taken_over(self, before: int) -> bool:
+        """Whether a later try than that has taken the job up again."""
+        number = self.task["try_number"]
+        return number > before and "taken up again" in self.log(number)
+
+    def signal_worker(self, how: signal.Signals) -> None:
+        """Signal the process of the task and the one that watches it, as a service manager does."""
+        pid = self.task["pid"]
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        for one in (int(stat.rpartition(")")[2].split()[1]), pid):
+            os.kill(one, how)
 
     def _logs(self, pattern: str) -> list[Path]:
         logs = self.live.instance.settings.home / "logs"
@@ -83,7 +90,7 @@ class Run:
         """Wait until the task waits, there, and SLURM runs its job."""
 
         def waits() -> bool:
-            has_begun = state == "running" or self.times_taken_up() == 1
+            has_begun = state == "running" or self.times_taken_up() >= 1
             return has_begun and self.task["state"] == state and self.in_slurm() == ["RUNNING"]
 
         self.live.until(waits, f"the task of {self.run_id} waits")
@@ -193,36 +200,38 @@ def test_a_killed_triggerer(live: Live, figure: Callable[[str, Any], None]) -> N
     marked = Run(live, "deferred", "triggerer-killed-and-marked")
     for run in (waiting, marked):
         run.until_it_waits("deferred")
+    before = marked.times_taken_up()
     live.instance.components["triggerer"].kill()
     began = time.monotonic()
     live.instance.components["triggerer"].start()
-    live.until(lambda: marked.times_taken_up() == 2, "the trigger is taken up again")
+    live.until(lambda: marked.times_taken_up() > before, "the trigger is taken up again")
     figure("seconds_until_the_trigger_is_taken_up_again", time.monotonic() - began)
     figure("seconds_to_cancel_right_after_the_triggerer_came_back", marked.fail())
     figure("submissions_with_a_killed_triggerer", waiting.succeeds_with_one_job())
 
 
 def test_a_killed_scheduler(live: Live, figure: Callable[[str, Any], None]) -> None:
-    """One task waits in the triggerer, one dies with its worker, and two workers live on."""
-    runs = {
-        "deferred": Run(live, "deferred", "scheduler-killed-deferred"),
+    """One task waits in the triggerer, four on workers: killed, told to end, and left alone."""
+    lost = {
         "killed_worker": Run(live, "on_a_worker", "scheduler-and-worker-killed"),
+        "ended_worker": Run(live, "on_a_worker", "scheduler-killed-worker-told-to-end"),
         "living_worker": Run(live, "on_a_worker", "scheduler-killed-worker-lives"),
         "living_worker_without_retries": Run(
             live, "on_a_worker_without_retries", "scheduler-killed-no-retries"
         ),
     }
-    for name, run in runs.items():
-        run.until_it_waits("deferred" if name == "deferred" else "running")
-    lost = [run for name, run in runs.items() if name != "deferred"]
-    worker = runs["killed_worker"].task["pid"]
+    deferred = Run(live, "deferred", "scheduler-killed-deferred").until_it_waits("deferred")
+    tries = {run: run.until_it_waits("running").task["try_number"] for run in lost.values()}
     live.instance.components["scheduler"].kill(spare_children=True)
-    os.kill(worker, signal.SIGKILL)
+    lost["killed_worker"].signal_worker(signal.SIGKILL)
+    lost["ended_worker"].signal_worker(signal.SIGTERM)
     live.instance.components["scheduler"].start()
-    live.until(lambda: all(run.is_on_a_new_worker() for run in lost), "new workers took over", 90)
-    for run in lost[1:]:
-        live.until(lambda run=run: GOES_ON in run.log(1), f"the old worker of {run.run_id} ends")
-    for name, run in runs.items():
+    for run, number in tries.items():
+        live.until(lambda r=run, n=number: r.is_taken_over(n), f"{run.run_id} is taken over", 90)
+    for name in [name for name in lost if name != "killed_worker"]:
+        run = lost[name]
+        live.until(lambda r=run: GOES_ON in r.log(tries[r]), f"the old worker of {name} ends")
+    for name, run in {"deferred": deferred, **lost}.items():
         figure(f"submissions_with_a_killed_scheduler_{name}", run.succeeds_with_one_job())
         figure(f"tries_with_a_killed_scheduler_{name}", run.task["try_number"])
 
