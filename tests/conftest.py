@@ -83,8 +83,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if item.get_closest_marker(marker) and not is_here():
             pytest.skip(f"{marker} is not here: {mend}")
     switch = item.get_closest_marker("opt_in")
-    if switch and os.environ.get(switch.args[0]) != "1":
-        pytest.skip(f"set {switch.args[0]}=1 to run it")
+    if switch and os.environ.get(switch.args[0], "0") in {"", "0"}:
+        what = switch.kwargs.get("what", "1")
+        pytest.skip(f"set {switch.args[0]}={what} to run it")
 
 
 @pytest.hookimpl(wrapper=True)

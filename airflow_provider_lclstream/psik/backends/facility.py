@@ -45,6 +45,18 @@ class FacilityRefusalError(BadInputError):
         self.status = status
 
 
+class FacilityTroubleError(UnavailableError):
+    """A facility could not serve a request now.
+
+    Attributes:
+        status: the HTTP status it answered.
+    """
+
+    def __init__(self, problem: str, *, mend: str, where: str | None, status: int) -> None:
+        super().__init__(problem, mend=mend, where=where)
+        self.status = status
+
+
 class FacilityClient:
     """Asks one service, with a bearer token.
 

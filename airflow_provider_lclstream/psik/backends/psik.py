@@ -1,4 +1,4 @@
-"""Jobs on another Psik-API service of ours, in its dialect /v4.
+"""Jobs on another Psik-API service: ours in /v4, upstream's in /v3 or /v2 (see `psik_upstream`).
 
 Files of the work folder go there before the job starts; the work folder and the logs come back when
 it has ended, before its end is recorded. The remote job is made with an idempotency key, so that a
@@ -7,18 +7,26 @@ repeated submission finds it. Callbacks are this side's affair: the remote job h
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Observation, read_settings
+from airflow_provider_lclstream.psik.backends.facility import (
+    FacilityRefusalError,
+    FacilityTroubleError,
+)
+from airflow_provider_lclstream.psik.backends.psik_carrier import BEAT_SECONDS
+from airflow_provider_lclstream.psik.backends.psik_signs import gone
+from airflow_provider_lclstream.psik.backends.psik_upstream import UpstreamJobs
+from airflow_provider_lclstream.psik.backends.results import write_below
 from airflow_provider_lclstream.psik.layout import PRIVATE, write_json
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobState
 from airflow_provider_lclstream.psik.runner import reason_of
@@ -45,6 +53,12 @@ class RemoteSettings(BaseModel):
     """The backend that runs the job there."""
     next: str = "{}"
     """The attributes that the job has there, as a JSON object."""
+    dialect: Literal["auto", "v4", "v3", "v2"] = "auto"
+    """What the service speaks: ours is v4, upstream's v3 or v2; unless told, it is asked."""
+    grace_seconds: float = Field(default=10, ge=0, le=3600)
+    """With v3 and v2: how long a script has between SIGTERM and SIGKILL."""
+    patience_seconds: float = Field(default=90, ge=2 * BEAT_SECONDS, le=86400)
+    """With v3 and v2: how long a job may give no sign of life, or stay unqueued there."""
     identity: str | None = None
     """The identity folder; by default this environment's."""
     max_results: int = Field(default=2**36, ge=1)
@@ -57,6 +71,7 @@ class PsikBackend:
     def __init__(self, name: str, config: BackendConfig, prefix: Path) -> None:
         self.name, self.prefix = name, prefix
         self.settings = read_settings(RemoteSettings, name, config.attributes)
+        self._spoken: dict[str, UpstreamJobs] = {}
 
     def check(self, spec: JobSpec) -> None:
         """Refuse a job that needs a directory of this machine."""
@@ -67,7 +82,12 @@ class PsikBackend:
             )
 
     def submit(self, attempt: Attempt) -> str:
-        """Make the job there, send its files, start it; returns its id there."""
+        """Make the job there, send its files, start it; returns its id there.
+
+        An id of upstream's dialects is preceded by the dialect: ``v2/1795207134.516``.
+        """
+        if (dialect := self._dialect) != "v4":
+            return f"{dialect}/{self._upstream(dialect).submit(attempt)}"
         spec = attempt.spec.model_dump(mode="json", exclude={"cb_secret", "callback", "cb_headers"})
         spec["backend"] = self.settings.remote_backend
         spec["attributes"] = json.loads(self.settings.next)
@@ -87,26 +107,38 @@ class PsikBackend:
             self._ask("POST", f"/v4/jobs/{jobid}/start")
         return jobid
 
-    def find(self, attempt: Attempt) -> str | None:  # noqa: ARG002  (the interface's)
-        """Nothing to look for: the idempotency key finds it when it is submitted again."""
-        return None
+    def find(self, attempt: Attempt) -> str | None:
+        """Look for it by its name; in v4 its idempotency key finds it on the next submission."""
+        if (dialect := self._dialect) == "v4":
+            return None
+        found = self._upstream(dialect).find(attempt)
+        return found and f"{dialect}/{found}"
 
     def cancel(self, attempt: Attempt) -> None:
         """Cancel it there."""
-        if attempt.native_id is not None:
-            self._ask("DELETE", f"/v4/jobs/{attempt.native_id}")
+        dialect, _, jobid = (attempt.native_id or "").rpartition("/")
+        if dialect:
+            self._upstream(dialect).cancel(jobid)
+        elif jobid:
+            self._ask("DELETE", f"/v4/jobs/{jobid}")
 
     def observe(self, attempts: Sequence[Attempt]) -> Mapping[str, Observation]:
         """Ask for all of them in one list; fetch the results of those that have ended."""
-        wanted = {a.native_id: a for a in attempts if a.native_id is not None}
-        found: dict[str, Observation] = {}
+        groups: dict[str, dict[str, Attempt]] = {"": {}}
+        for attempt in attempts:
+            dialect, _, jobid = (attempt.native_id or "").rpartition("/")
+            if jobid:
+                groups.setdefault(dialect, {})[jobid] = attempt
+        wanted, found = groups.pop(""), dict[str, Observation]()
+        for dialect, theirs in groups.items():
+            found |= self._upstream(dialect).observe(theirs)
         for line in self._lines(set(wanted)):
             attempt = wanted.pop(line["jobid"])
             seen = self._explain(attempt, line)
             if seen is not None:
                 found[attempt.job.jobid] = seen
         for attempt in wanted.values():
-            found[attempt.job.jobid] = _gone(attempt)
+            found[attempt.job.jobid] = gone(attempt)
         return found
 
     def _lines(self, wanted: set[str]) -> Iterator[dict[str, Any]]:
@@ -160,6 +192,26 @@ class PsikBackend:
             with tarfile.open(bundle) as tar:
                 for member in tar:
                     _unpack(tar, member, attempt)
+
+    @functools.cached_property
+    def _dialect(self) -> str:
+        """The best dialect that both sides speak; asked once."""
+        if self.settings.dialect != "auto":
+            return self.settings.dialect
+        for dialect in ("v4", "v3", "v2"):
+            with contextlib.suppress(BadInputError):
+                self._ask("GET", f"/{dialect}/backends")
+                return dialect
+        raise BadInputError(
+            "the service speaks none of the dialects v4, v3 and v2 with us",
+            where=self.settings.remote_url,
+            mend="look whether `remote_url` is its root, and whether its policy lets us in",
+        )
+
+    def _upstream(self, dialect: str) -> UpstreamJobs:
+        return self._spoken.setdefault(
+            dialect, UpstreamJobs(dialect, self.settings, self.prefix, self._ask, self._stream)
+        )
 
     @functools.cached_property
     def _place(self) -> tuple[str, ssl.SSLContext | bool]:
@@ -225,31 +277,7 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, attempt: Attempt) -> 
         # Its attempts there are numbered from 1; the remote console stands beside ours.
         stem, _, _ = rest.partition(".")
         rest = f"{stem}.{attempt.jobndx}" if stem in {"stdout", "stderr"} else f"remote-{rest}"
-    _write_below(attempt.job.work if top == "work" else attempt.job.logs, rest, tar, member)
-
-
-def _write_below(folder: Path, name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    """Like extraction with the filter ``data``, which Python 3.11 has from 3.11.4 on only."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise BadInputError(
-            f"the service sent a file that would lie outside of the job: {member.name!r}",
-            mend="do not use that service; it or somebody in between is not what it should be",
-        )
-    content = tar.extractfile(member)
-    if content is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with content, path.open("wb") as stream:
-        shutil.copyfileobj(content, stream)
-    path.chmod(member.mode & 0o755 | 0o600)
-
-
-def _gone(attempt: Attempt) -> Observation:
-    request = attempt.cancel_request
-    if request is not None:
-        return Observation(JobState.canceled, reason_of(request))
-    return Observation(JobState.failed, f"the service no longer knows job {attempt.native_id}")
+    write_below(attempt.job.work if top == "work" else attempt.job.logs, rest, tar, member)
 
 
 def _refusal(status: int, text: str, url: str) -> LCLStreamError:
@@ -259,5 +287,6 @@ def _refusal(status: int, text: str, url: str) -> LCLStreamError:
         detail = text
     said = f"the service answered {status}: {' '.join(detail.split())[:500]}"
     if status >= 500 or status in {408, 425, 429}:
-        return UnavailableError(said, where=url, mend="it is asked again")
-    return BadInputError(said, where=url, mend="mend the job, or ask the service's site")
+        return FacilityTroubleError(said, where=url, mend="it is asked again", status=status)
+    mend = "mend the job, or ask the service's site"
+    return FacilityRefusalError(said, where=url, mend=mend, status=status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -14,5 +15,9 @@ from airflow_provider_lclstream.psik.backends import KINDS
 @pytest.mark.timeout(600)
 def test_conformance(passes: Callable[..., str]) -> None:
     said = passes("tests/integration/psik/test_conformance.py", "-vv")
-    for kind in KINDS:
+    dialects = ["psik-v3", "psik-v2"]
+    if os.environ.get("LCLSTREAM_UPSTREAM_PSIK_API"):
+        dialects.append("psik-upstream")
+        assert f"[{dialects[-1]}] SKIPPED" not in said
+    for kind in [*KINDS, *dialects]:
         assert f"-{kind}" in said or f"[{kind}" in said, f"{kind} was not run"

@@ -22,6 +22,12 @@ from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobSt
 from airflow_provider_lclstream.psik.store import JobStore
 from airflow_provider_lclstream.sim.slurm_cluster import SlurmCluster, missing_parts
 
+UPSTREAM = [
+    pytest.mark.interop,
+    pytest.mark.opt_in("LCLSTREAM_UPSTREAM_PSIK_API", what="CHECKOUT_OF_FROBNITZEM_PSIK_API"),
+]
+"""psik_api 2 is published as sources only."""
+
 
 def _end_everything(store: JobStore) -> None:
     deadline = time.monotonic() + 20
@@ -159,7 +165,8 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(
     params=["local", pytest.param("slurm", marks=pytest.mark.slurm),
-            pytest.param("ssh-slurm", marks=pytest.mark.slurm), "psik", "iri", "sfapi"]
+            pytest.param("ssh-slurm", marks=pytest.mark.slurm), "psik", "psik-v3", "psik-v2",
+            pytest.param("psik-upstream", marks=UPSTREAM), "iri", "sfapi"]
 )  # fmt: skip
 def any_store(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -171,12 +178,17 @@ def any_store(
         monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
     if request.param == "ssh-slurm":
         attributes |= {"host": "root@127.0.0.1", "ssh": request.getfixturevalue("sshd")}
-    if request.param == "psik":
-        attributes = {"remote_url": request.getfixturevalue("remote_service")}
+    kind, _, dialect = request.param.partition("-")
+    if kind == "psik":
+        is_theirs = dialect == "upstream"
+        service = request.getfixturevalue("upstream_psik_api" if is_theirs else "remote_service")
+        attributes |= {"remote_url": service}
+        attributes |= {"dialect": dialect} if dialect and not is_theirs else {}
     if request.param in {"iri", "sfapi"}:
         double = request.getfixturevalue(request.param)
         attributes |= request.getfixturevalue("reach_double")(double)
-    config = BackendConfig(type=request.param, attributes=attributes)
+    kind = kind if kind == "psik" else request.param
+    config = BackendConfig(type=kind, attributes=attributes)
     with tempfile.TemporaryDirectory(prefix="lclstream-jobs-") as folder:
         store = JobStore(Path(folder), {"default": config})
         yield store
@@ -233,3 +245,46 @@ def remote_service(processes: Any, wait_for: Callable[..., Any]) -> Iterator[str
         yield json.loads(running.stdout.splitlines()[0])["listening"]
         running.stop()
         _end_everything(JobStore(Path(folder) / "jobs"))
+
+
+@pytest.fixture(scope="session")
+def upstream_python(repository: Path, require: Any) -> Path:
+    """A Python with upstream's psik_api 2 and the psik it wants; installed on first use."""
+    require(shutil.which("rc"), "psik 2 wants Plan 9's shell: apt-get install rc")
+    source = Path(os.environ["LCLSTREAM_UPSTREAM_PSIK_API"]).resolve()
+    folder = repository / ".cache" / "psik_api-2"
+    python, uv = folder / "bin" / "python", str(repository / "tools" / "uv")
+    if not (folder / "bin" / "psik").exists():
+        # Its own requirements also name older pieces of what they need; `certified` brings httpx.
+        for words in (
+            ["venv", "--quiet", "--allow-existing", str(folder)],
+            ["pip", "install", "--quiet", "--python", str(python), str(source)],
+        ):
+            done = subprocess.run([uv, *words], capture_output=True, text=True, check=False)
+            require(done.returncode == 0, f"psik_api cannot be installed: {done.stderr[-300:]}")
+    return python
+
+
+@pytest.fixture
+def upstream_psik_api(
+    upstream_python: Path, processes: Any, wait_for: Callable[..., Any], free_port: Any
+) -> Iterator[str]:
+    """Upstream's psik_api on loopback; gives its URL."""
+    source, port = Path(os.environ["LCLSTREAM_UPSTREAM_PSIK_API"]).resolve(), free_port()
+    with tempfile.TemporaryDirectory(prefix="upstream-psik-") as folder:
+        config = Path(folder) / "psik_api.json"
+        psik = str(upstream_python.with_name("psik"))
+        config.write_text(json.dumps(
+            {"prefix": f"{folder}/jobs", "psik_path": psik, "authz": "local",
+             "backends": {"default": {"type": "local"}}}
+        ))  # fmt: skip
+        running = processes.start(
+            [upstream_python, "-m", "uvicorn", "psik_api.main:app", "--port", str(port)],
+            # What is installed of it lacks its routers.
+            environment={"PSIK_API_CONFIG": str(config), "PYTHONPATH": str(source),
+                         "VIRTUAL_ENV": ""},
+        )  # fmt: skip
+        wait_for(lambda: "running on" in running.stderr or running.process.poll() is not None)
+        assert running.process.poll() is None, running.stderr
+        yield f"http://127.0.0.1:{port}"
+        running.stop()
