@@ -1,78 +1,115 @@
-"""``lclstream psik files``: what a job's script has written, listed or printed."""
+"""``lclstream psik files``: what a job's script has written: listed, printed or saved."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from airflow_provider_lclstream.psik.config import find_config
-from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
-from airflow_provider_lclstream.psik.store import JobStore
-from lclstreamer.core.output import print_json
+from airflow_provider_lclstream.psik.command_options import (
+    AsJson,
+    Config,
+    Identity,
+    JobId,
+    Service,
+    open_access,
+)
+from airflow_provider_lclstream.psik.tables import show_files
+from lclstreamer.core.errors import BadInputError, LCLStreamError, OutputError
+from lclstreamer.core.output import note, print_json
 
-
-def files_of(job: Job) -> Iterator[dict[str, Any]]:
-    """The files below a job's work folder by path, with size in bytes and time of last change.
-
-    Symbolic links are left out: what they point to is not the job's.
-    """
-    for folder, names, files in os.walk(job.work):
-        names.sort()
-        for name in sorted(files):
-            path = Path(folder) / name
-            if path.is_symlink() or not path.is_file():
-                continue
-            facts = path.stat()
-            where = path.relative_to(job.work).as_posix()
-            yield {"path": where, "size": facts.st_size, "mtime": facts.st_mtime}
-
-
-def file_of(job: Job, name: str) -> Path:
-    """The file of this path below a job's work folder.
-
-    Raises:
-        JobNotFoundError: there is none, or the path leads out of the folder.
-    """
-    root = job.work.resolve()
-    path = (root / name).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
-        raise JobNotFoundError(
-            f"job {job.jobid} has no file {name!r}",
-            mend=f"`lclstream psik files {job.jobid}` lists them",
-        )
-    return path
+if TYPE_CHECKING:
+    from airflow_provider_lclstream.psik.access.base import JobAccess
 
 
 def files(
-    jobid: Annotated[str, typer.Argument(metavar="JOBID", help="The job's id.")],
+    jobid: JobId,
     name: Annotated[str | None, typer.Argument(help="Print this file instead.")] = None,
     *,
-    config: Annotated[
+    config: Config = None,
+    service: Service = None,
+    identity: Identity = None,
+    output: Annotated[
         Path | None,
-        typer.Option(
-            "--config", help="The file psik.json; else $PSIK_CONFIG and the usual places."
-        ),
+        typer.Option("-o", "--output", help="Save the file here; without one, all in this folder."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON document on standard output.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List the files in a job's work folder, or print one of them."""
-    job = JobStore.from_config(find_config(config)).get(jobid)
+    """List the files in a job's work folder; print one of them, or save them."""
+    access = open_access(config, service, identity)
     if name is not None:
-        with file_of(job, name).open("rb") as stream:
-            shutil.copyfileobj(stream, sys.stdout.buffer)
+        pieces = access.read_file(jobid, name)
+        if output is None:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+        else:
+            note(f"{output}: {_save(pieces, output)} bytes")
         return
+    if output is not None:
+        _save_all(access, jobid, output)
+        return
+    found = access.files(jobid)
     if as_json:
-        print_json(list(files_of(job)))
-        return
-    for facts in files_of(job):
-        changed = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["mtime"]))
-        sys.stdout.write(f"{facts['size']:>15}  {changed}  {facts['path']}\n")
+        print_json([each.model_dump(mode="json") for each in found])
+    else:
+        show_files(found)
+
+
+def _save_all(access: JobAccess, jobid: str, folder: Path) -> None:
+    """Save every file; one that cannot be read does not keep the others.
+
+    Raises:
+        BadInputError: some could not be read.
+    """
+    found, problems = access.files(jobid), list[str]()
+    for number, each in enumerate(found, 1):
+        try:
+            size = _save(access.read_file(jobid, each.path), _below(folder, each.path))
+        except BadInputError as error:
+            note(f"warning: {each.path} was left out: {error.problem}")
+            problems.append(each.path)
+        else:
+            note(f"{number}/{len(found)} {each.path}: {size} bytes")
+    if problems:
+        raise BadInputError(
+            f"{len(problems)} of {len(found)} files could not be read",
+            mend="the warnings above say which and why; the others have been saved",
+        )
+
+
+def _below(folder: Path, name: str) -> Path:
+    """Where a file of this path is saved.
+
+    Raises:
+        OutputError: a service named one that would lie elsewhere.
+    """
+    path = PurePosixPath(name)
+    target = folder / path
+    if path.is_absolute() or not target.resolve().is_relative_to(folder.resolve()):
+        raise OutputError(
+            f"{name!r} would lie outside of {folder}", mend="do not use that service or folder"
+        )
+    return target
+
+
+def _save(pieces: Iterable[bytes], path: Path) -> int:
+    """Write a file, whole or not at all; gives its length in bytes."""
+    aside, written = path.with_name(f".{path.name[:200]}.part"), 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as stream:
+            for piece in pieces:
+                written += stream.write(piece)
+        aside.replace(path)
+    except LCLStreamError:
+        aside.unlink(missing_ok=True)
+        raise
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}", mend="choose another place with -o"
+        ) from error
+    return written

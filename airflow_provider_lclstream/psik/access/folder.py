@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from airflow_provider_lclstream.psik.access.base import JobAccess
@@ -37,13 +37,20 @@ class FolderAccess:
         store: the folder of jobs.
         look_seconds: the time between two looks at a job that is waited for.
         asks: whether backends are asked when a job is looked at; otherwise its record counts.
+        tell: is told, once each, why backends could not be asked.
     """
 
     def __init__(
-        self, store: JobStore, *, look_seconds: float = LOOK_SECONDS, asks: bool = True
+        self,
+        store: JobStore,
+        *,
+        look_seconds: float = LOOK_SECONDS,
+        asks: bool = True,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.store = store
         self._look_seconds, self._asks = look_seconds, asks
+        self._tell, self._told = tell, set[str]()
 
     @property
     def where(self) -> str:
@@ -75,7 +82,7 @@ class FolderAccess:
         job, deadline = self.store.get(jobid), time.monotonic() + wait_seconds
         while True:
             if self._asks:
-                job.reconcile()
+                self._make_sure([job])
             facts = facts_of(job, after, file)
             if facts.rows > after or facts.has_file or time.monotonic() >= deadline:
                 return facts
@@ -88,7 +95,7 @@ class FolderAccess:
     def lines(self, states: Iterable[JobState] = (), limit: int = 50) -> list[JobLine]:
         """The newest jobs, after asking the backends about those that have not ended."""
         wanted, jobs = frozenset(states), self.store.jobs()
-        reconcile(jobs if wanted else jobs[:limit])
+        self._make_sure(jobs if wanted else jobs[:limit])
         found: list[JobLine] = []
         for job in jobs:
             if len(found) >= limit:
@@ -140,6 +147,12 @@ class FolderAccess:
     def backends(self) -> list[BackendFacts]:
         """The configured backends, and whether their settings are sound."""
         return [self._backend(name) for name in sorted(self.store.backends)]
+
+    def _make_sure(self, jobs: list[Job]) -> None:
+        for problem in reconcile(jobs).problems:
+            if self._tell is not None and problem not in self._told:
+                self._tell(problem)
+            self._told.add(problem)
 
     def _backend(self, name: str) -> BackendFacts:
         config, problem = self.store.backends[name], None

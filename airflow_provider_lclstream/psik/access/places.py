@@ -20,7 +20,7 @@ class ServicePlace:
     """How a service is reached.
 
     Attributes:
-        name: as it was written, for messages.
+        name: as it was written, as a URL, for messages.
         url: its URL, with the alias replaced.
         verify: what to show and trust; False for plain http on this machine.
     """
@@ -48,7 +48,8 @@ def service_place(text: str, identity: Path | str | None = None) -> ServicePlace
 
     folder = IdentityFolder(identity).require()
     target = resolve(folder, text)
-    return ServicePlace(text, target.url.rstrip("/"), client_ssl_context(folder, target.service))
+    name = text if "://" in text else f"https://{text}"
+    return ServicePlace(name, target.url.rstrip("/"), client_ssl_context(folder, target.service))
 
 
 def _plain(url: str) -> str:

@@ -1,32 +1,80 @@
-"""`lclstream psik …` as people and programs call it."""
+"""`lclstream psik …` as people and programs call it: over a folder, and over a service."""
 
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shlex
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from identities import LOOPBACK, introduce, person, service
 
 from airflow_provider_lclstream.psik.store import JobStore
 
 Psik = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def psik(store: JobStore, tmp_path: Path, venv_bin: Path) -> Psik:
-    config = tmp_path / "psik.json"
-    config.write_text(json.dumps({"prefix": str(store.prefix)}))
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory, free_port_of_module: int) -> tuple[Path, str]:
+    """A folder with the identities ``server`` and ``alice``, and the URL that alice knows."""
+    folder, url = tmp_path_factory.mktemp("people"), f"https://{LOOPBACK}:{free_port_of_module}"
+    server, alice = service(folder / "server", "psik"), person(folder / "alice", "alice")
+    introduce(server, alice, "alice", alias="psik", url=url)
+    return folder, url
 
-    def call(*words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+
+@pytest.fixture(scope="module")
+def free_port_of_module() -> int:
+    """A port nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(params=["folder", "service"])
+def where(
+    request: pytest.FixtureRequest, store: JobStore, tmp_path: Path, processes: Any, wait_for: Any
+) -> Iterator[list[str]]:
+    """The words that name a place of jobs; the jobs lie in ``store`` in any case."""
+    config = tmp_path / "psik.json"
+    config.write_text(
+        json.dumps(
+            {
+                "prefix": str(store.prefix),
+                "backends": {"default": store.backends["default"].model_dump(mode="json")},
+            }
+        )
+    )
+    if request.param == "folder":
+        yield ["--config", str(config)]
+        return
+    folder, url = request.getfixturevalue("people")
+    served = processes.start(
+        ["lclstream", "psik", "serve", url, "--config", config, "--identity", folder / "server"]
+    )
+    wait_for(lambda: "listening" in served.stdout or served.process.poll() is not None)
+    assert served.process.poll() is None, served.stderr
+    yield ["--service", "psik", "--identity", str(folder / "alice")]
+    assert "Traceback" not in served.stderr
+
+
+@pytest.fixture
+def psik(where: list[str], tmp_path: Path, venv_bin: Path) -> Psik:
+    def call(
+        *words: str, stdin: str | None = None, there: list[str] = where, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(venv_bin / "lclstream"), "psik", *words, "--config", str(config)],
+            [str(venv_bin / "lclstream"), "psik", *words, *there],
             capture_output=True, text=True, timeout=60, input=stdin, cwd=tmp_path,
+            env=os.environ | environment,
         )  # fmt: skip
 
     return call
@@ -96,16 +144,17 @@ def test_a_specification_from_standard_input_with_mistakes(psik: Psik) -> None:
 
 
 def test_run_in_a_pipe_does_not_wait_for_the_job(
-    psik: Psik, spec: Callable[[str], str], store: JobStore, tmp_path: Path, venv_bin: Path
+    where: list[str], spec: Callable[[str], str], store: JobStore, venv_bin: Path
 ) -> None:
     path = spec("sleep 60")
-    line = f"{venv_bin}/lclstream psik run {path} --config {tmp_path}/psik.json | cat"
+    line = f"{venv_bin}/lclstream psik run {path} {shlex.join(where)} | cat"
     began = time.monotonic()
     subprocess.run(line, shell=True, check=True, timeout=30, capture_output=True)
     assert time.monotonic() - began < 15
     assert not store.jobs()[0].reconcile().is_final
 
 
+@pytest.mark.parametrize("where", ["folder"], indirect=True)
 def test_reached_costs_little(
     psik: Psik, spec: Callable[[str], str], store: JobStore, venv_bin: Path, figure: Any
 ) -> None:
@@ -142,4 +191,85 @@ def test_files_are_listed_and_printed(
     for name in ("nothing", "../spec.json", "link", "/etc/hostname", "deep"):
         refused = psik("files", jobid, name)
         assert (refused.returncode, refused.stdout) == (65, "")
-        assert "has no file" in refused.stderr
+        assert "file" in refused.stderr or "not a path" in refused.stderr
+
+
+def test_files_are_saved(psik: Psik, spec: Callable[[str], str], tmp_path: Path) -> None:
+    script = "mkdir deep; head -c 3000000 /dev/zero > deep/a; printf 12 > b; ln -s deep/a c"
+    jobid = psik("run", spec(script), "--wait", "--json")
+    jobid = json.loads(jobid.stdout)["jobid"]
+    assert psik("files", jobid, "deep/a", "-o", "one").returncode == 0
+    assert (tmp_path / "one").read_bytes() == bytes(3_000_000)
+    assert psik("files", jobid, "-o", "all/of/it").returncode == 0
+    saved = tmp_path / "all/of/it"
+    assert sorted(path.name for path in saved.rglob("*")) == ["a", "b", "deep"]
+    assert (saved / "b").read_bytes() == b"12"
+    assert (saved / "deep/a").stat().st_size == 3_000_000
+    assert psik("files", jobid, "nothing", "-o", "two").returncode == 65
+    assert not list(tmp_path.glob("*two*"))
+
+
+def test_a_job_that_no_backend_takes_is_refused(psik: Psik, spec: Callable[[str], str]) -> None:
+    path = Path(spec("true"))
+    path.write_text(json.dumps({"script": "true", "backend": "defualt"}))
+    refused = psik("run", str(path))
+    assert (refused.returncode in {65, 78}, refused.stdout) == (True, "")
+    assert "no backend is called 'defualt'" in refused.stderr
+
+
+def test_status_says_where_and_backends_what(
+    psik: Psik, spec: Callable[[str], str], where: list[str], store: JobStore
+) -> None:
+    jobid = psik("run", spec("true"), "--no-submit").stdout.strip()
+    folder, remote = f"folder: {store.prefix}/{jobid}", "service: https://psik"
+    assert (remote if where[0] == "--service" else folder) in psik("status", jobid).stdout
+    rows = json.loads(psik("backends", "--json").stdout)["backends"]
+    assert [(row["name"], row["type"], row["problem"]) for row in rows] == [
+        ("default", "local", None)
+    ]
+    assert psik("backends").stdout.split() == ["default", "local"]
+
+
+@pytest.mark.parametrize("where", ["service"], indirect=True)
+def test_the_environment_names_a_service(psik: Psik, where: list[str], tmp_path: Path) -> None:
+    named = {"PSIK_SERVICE": where[1], "LCLSTREAM_IDENTITY": where[3]}
+    assert json.loads(psik("ls", "--json", there=[], **named).stdout) == []
+    both = psik("ls", "--config", "x.json")
+    assert both.returncode == 64
+    assert "exclude each other" in both.stderr
+    missing = psik("ls", "--config", "x.json", there=[], **named)
+    assert missing.returncode != 0
+    assert "x.json" in missing.stderr, "what is said counts more than the environment"
+
+
+@pytest.mark.parametrize("where", ["folder"], indirect=True)
+def test_plain_http_stays_on_this_machine(
+    psik: Psik, where: list[str], spec: Callable[[str], str], processes: Any, wait_for: Any
+) -> None:
+    elsewhere = psik("ls", there=["--service", "http://psik.example.org"])
+    assert elsewhere.returncode == 78
+    assert "not on this machine" in elsewhere.stderr
+    nobody = psik("ls", there=["--service", "http://127.0.0.1:1"])
+    assert nobody.returncode == 69
+    assert "mend:" in nobody.stderr
+    served = processes.start(
+        ["lclstream", "psik", "serve", "http://127.0.0.1:0", *where, "--loopback-caller", "dev"]
+    )
+    wait_for(lambda: "listening" in served.stdout)
+    there = ["--service", json.loads(served.stdout.splitlines()[0])["listening"]]
+    ended = psik("run", spec("echo hi; exit 4"), "--wait", there=there)
+    assert ended.returncode == 4
+    assert "exit code 4" in ended.stdout
+    assert psik("ls", "--identity", "x", there=[]).returncode == 64
+
+
+@pytest.mark.parametrize("where", ["folder"], indirect=True)
+def test_help_imports_nothing_heavy(psik: Psik) -> None:
+    code = (
+        "import sys; from airflow_provider_lclstream.psik.cli import fast_main;"
+        "fast_main(['run', '--help']);"
+        "sys.exit(', '.join({'httpx2', 'yaml', 'cryptography', 'fastapi'} & set(sys.modules))"
+        " or 0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,120 @@
+"""``lclstream psik watch`` and ``logs``: what becomes of a job, while it does."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from airflow_provider_lclstream.psik.command_options import (
+    AsJson,
+    Config,
+    Identity,
+    JobId,
+    Service,
+    open_access,
+)
+from airflow_provider_lclstream.psik.patience import Patience, exit_code
+from airflow_provider_lclstream.psik.states import JobState
+from airflow_provider_lclstream.psik.tables import history_line
+from lclstreamer.core.output import print_json
+
+if TYPE_CHECKING:
+    from airflow_provider_lclstream.psik.access.base import JobAccess
+    from airflow_provider_lclstream.psik.facts import JobFacts
+
+FOLLOW_SECONDS = 0.5
+PIECE_BYTES = 2**20
+WEEK_SECONDS = 7 * 86400.0
+
+
+def watch(
+    jobid: JobId,
+    *,
+    config: Config = None,
+    service: Service = None,
+    identity: Identity = None,
+    timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.")] = WEEK_SECONDS,
+    as_json: AsJson = False,
+) -> None:
+    """Show each state of a job as it is reached; the exit code is the job's."""
+    access = open_access(config, service, identity)
+    facts, patience = access.look(jobid), Patience(access, timeout)
+    while True:
+        for row in facts.history:
+            if as_json:
+                print_json(row.model_dump(mode="json"))
+            else:
+                sys.stdout.write(history_line(row) + "\n")
+                sys.stdout.flush()
+        if facts.state.is_final or facts.state is JobState.new:
+            raise typer.Exit(exit_code(facts))
+        facts = patience.news(facts)
+
+
+def logs(
+    jobid: JobId,
+    name: Annotated[
+        str | None, typer.Argument(help="Which log; by default the newest stdout.")
+    ] = None,
+    *,
+    config: Config = None,
+    service: Service = None,
+    identity: Identity = None,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on until the job ends.")
+    ] = False,
+    tail: Annotated[int | None, typer.Option(min=0, help="Only the last so many bytes.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a log of a job."""
+    access = open_access(config, service, identity)
+    facts = access.look(jobid)
+    if as_json:
+        names = [name] if name else facts.logs
+        print_json({each: _whole(access, jobid, each) for each in names})
+        return
+    reader = _Reader(access, jobid, name or f"stdout.{max(facts.jobndx, 1)}")
+    if tail is not None:
+        reader.skip_to_last(tail)
+    if not follow:
+        reader.print_rest()
+        return
+    patience = Patience(access, WEEK_SECONDS)
+    while _is_pending(facts):
+        if reader.name in facts.logs:
+            reader.print_rest()
+        facts = patience.look(jobid, facts.rows, FOLLOW_SECONDS)
+    reader.print_rest()
+
+
+class _Reader:
+    """Prints a log from where it was left off."""
+
+    def __init__(self, access: JobAccess, jobid: str, name: str) -> None:
+        self._access, self._jobid, self.name = access, jobid, name
+        self._offset = 0
+
+    def skip_to_last(self, count: int) -> None:
+        """Leave out all but the last bytes of what there is."""
+        size = self._access.log_sizes(self._jobid).get(self.name, 0)
+        self._offset = max(0, size - count)
+
+    def print_rest(self) -> None:
+        """Print what has been added."""
+        while piece := self._access.read_log(self._jobid, self.name, self._offset, PIECE_BYTES):
+            self._offset += len(piece)
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+
+
+def _is_pending(facts: JobFacts) -> bool:
+    return facts.state in {JobState.queued, JobState.active}
+
+
+def _whole(access: JobAccess, jobid: str, name: str) -> str:
+    content = bytearray()
+    while piece := access.read_log(jobid, name, len(content), PIECE_BYTES):
+        content += piece
+    return content.decode("utf-8", "replace")
