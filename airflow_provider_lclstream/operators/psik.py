@@ -13,7 +13,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
 
 from airflow_provider_lclstream.hooks import job_results
 from airflow_provider_lclstream.hooks.job_watch import (
@@ -122,6 +122,17 @@ class PsikJobOperator(JobWaitingOperator):
             facts = self._find_or_submit(context)
             return self._conclude(context, self.wait_for(self._watch(facts)))
 
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> Any:
+        """Go on after the wait, also where Airflow ended it: its trigger failed, or none ran."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralError, TaskDeferralTimeout) as error:
+            jobid, message = jobid_of(context, self.task_id) or "", f"the wait ended: {error}"
+        event = JobEvent(status="error", jobid=jobid, state="", message=message)
+        return self.execute_complete(context, event)
+
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Go on after the trigger fired; an event that is not understood is a failure."""
         with self._at_jobs():
@@ -161,7 +172,8 @@ class PsikJobOperator(JobWaitingOperator):
     def _cancel(self) -> None:
         if self._jobid:
             # Over a connection of its own: a signal may have stopped the task amid a question.
-            self.hook.open_access().cancel(self._jobid, f"task {self.task_id} was ended")
+            with self.hook.opened() as access:
+                access.cancel(self._jobid, f"task {self.task_id} was ended")
 
     def _find_or_submit(self, context: Context) -> JobFacts:
         from airflow_provider_lclstream.psik.states import JobState
