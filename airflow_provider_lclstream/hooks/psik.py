@@ -105,7 +105,7 @@ class PsikHook(BaseHook):
         place = await asyncio.to_thread(lambda: self._place)
         if isinstance(place, JobStore):
             return InThread(self.open_access(), self.look_seconds)
-        from airflow_provider_lclstream.psik.access.service import open_place_async
+        from airflow_provider_lclstream.psik.access.service_async import open_place_async
 
         return open_place_async(place)
 

@@ -6,13 +6,13 @@ How it is asked, waiting or not, is the affair of `service`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pydantic import BaseModel, TypeAdapter
 
+from airflow_provider_lclstream.psik.access.question import TIMEOUT_SECONDS, Question
 from airflow_provider_lclstream.psik.facts import BackendFacts, FileFacts, JobFacts, JobLine
 from airflow_provider_lclstream.psik.job import JobNotFoundError
 from airflow_provider_lclstream.psik.layout import is_jobid
@@ -22,57 +22,17 @@ from airflow_provider_lclstream.psik.states import JobState
 if TYPE_CHECKING:
     import httpx2
 
-TIMEOUT_SECONDS = 60.0
-"""How long a service may be silent, beyond what it was asked to wait."""
 ROUND_SECONDS = 30.0
 """The longest wait that is asked for at once."""
 PAGE_LINES = 1000
 PIECE_BYTES = 2**24
 """The longest piece of a log that a service gives at once."""
 MAX_KEY = 200
-Answer = TypeVar("Answer")
 _SIZES = TypeAdapter(dict[str, int])
 
 
 def _nothing(_: httpx2.Response) -> None:
     return None
-
-
-@dataclass(frozen=True)
-class Question(Generic[Answer]):
-    """A request, and how its answer is read.
-
-    Attributes:
-        method: the HTTP method.
-        path: below the service's URL.
-        read: makes the answer of a successful reply; a ValueError means that it is none.
-        params: the query.
-        json: the body, as a document.
-        headers: beyond the usual ones.
-        files: parts of a form: the field, then file name and content.
-        is_repeatable: whether asking twice does no more than asking once.
-        timeout_seconds: how long the service may be silent.
-    """
-
-    method: str
-    path: str
-    read: Callable[[httpx2.Response], Answer]
-    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    json: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    files: list[tuple[str, tuple[str, bytes | IO[bytes]]]] | None = None
-    is_repeatable: bool = True
-    timeout_seconds: float = TIMEOUT_SECONDS
-
-    def content(self) -> dict[str, Any]:
-        """The arguments of httpx2's request methods."""
-        return {
-            "params": dict(self.params),
-            "json": self.json,
-            "headers": dict(self.headers),
-            "files": self.files,
-            "timeout": self.timeout_seconds,
-        }
 
 
 class Page(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_lclstream.psik.job import JobNotFoundError
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
@@ -13,6 +13,9 @@ from lclstreamer.core.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+
+if TYPE_CHECKING:
+    import httpx2
 
 PROBLEM = "application/problem+json"
 _KINDS: dict[int, type[LCLStreamError]] = {
@@ -31,18 +34,17 @@ MAX_TEXT = 500
 """How much of an answer in words that are not ours is passed on."""
 
 
-def refusal(status: int, content_type: str, body: bytes, where: str) -> LCLStreamError:
-    """The error that an answer without success means.
+def refusal(reply: httpx2.Response, where: str) -> LCLStreamError:
+    """The error that a reply without success means.
 
     Args:
-        status: its HTTP status.
-        content_type: what its body is said to be.
-        body: what it says.
+        reply: the reply, read to its end.
         where: the service.
     """
+    status, body = reply.status_code, reply.content
     problem = _problem(body)
     kind = UnavailableError if _may_pass(status) else _KINDS.get(status, BadInputError)
-    is_ours = content_type.startswith(PROBLEM)
+    is_ours = reply.headers.get("content-type", "").startswith(PROBLEM)
     if kind is JobNotFoundError and not is_ours:
         # Not one of our routes: nothing was said about any job.
         return BadInputError(
@@ -80,3 +82,11 @@ def _one_fault(fault: Any) -> str:
         return str(fault)
     place = ".".join(str(part) for part in fault.get("loc", ())[1:])
     return f"{place}: {fault.get('msg', 'wrong')}" if place else str(fault.get("msg", "wrong"))
+
+
+def unreachable(error: httpx2.HTTPError, where: str) -> LCLStreamError:
+    """The error that a failed exchange means."""
+    from airflow_provider_lclstream.certified.clients import explain
+    from airflow_provider_lclstream.certified.contexts import Target
+
+    return explain(error, Target(where, None))

@@ -1,35 +1,29 @@
-"""Jobs on a Psik-API service: for programs that wait, and for those that must not."""
+"""Jobs on a Psik-API service; `service_async` is for those who must not wait."""
 
 # ruff: noqa: TID253  (a leaf: only those who talk to a service import it)
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import time
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import httpx2
 
-from airflow_provider_lclstream.certified.clients import explain
-from airflow_provider_lclstream.certified.contexts import Target
 from airflow_provider_lclstream.psik.access import questions
 from airflow_provider_lclstream.psik.access.places import ServicePlace, service_place
-from airflow_provider_lclstream.psik.access.questions import Answer, Question
-from airflow_provider_lclstream.psik.access.refusals import refusal
+from airflow_provider_lclstream.psik.access.question import TIMEOUT_SECONDS, Answer, Question
+from airflow_provider_lclstream.psik.access.refusals import unreachable
+from airflow_provider_lclstream.psik.access.rounds import PAUSES_SECONDS, Rounds
 from airflow_provider_lclstream.psik.facts import BackendFacts, FileFacts, JobFacts, JobLine
 from airflow_provider_lclstream.psik.job import JobNotFoundError
 from airflow_provider_lclstream.psik.models import JobSpec
 from airflow_provider_lclstream.psik.states import JobState, TransitionRefusedError
-from lclstreamer.core.errors import BadInputError, LCLStreamError
+from lclstreamer.core.errors import LCLStreamError
 
-PAUSES_SECONDS = (0.2, 1.0)
-"""Before a question that may be repeated is repeated, after an error that may pass."""
-SHORTEST_ROUND_SECONDS = 0.5
-"""A service that waits less than it was asked to is not asked more often than this."""
 PIECE_BYTES = 2**18
 
 
@@ -117,7 +111,7 @@ class ServiceAccess:
         self, jobid: str, *, after: int = 0, wait_seconds: float = 0, file: str | None = None
     ) -> JobFacts:
         """Look, or wait for news there."""
-        rounds = _Rounds(after, wait_seconds)
+        rounds = Rounds(after, wait_seconds)
         while True:
             facts = self.ask(questions.look(jobid, after, rounds.begin(), file))
             if (pause := rounds.pause_after(facts)) is None:
@@ -170,7 +164,7 @@ class ServiceAccess:
 
     def read_file(self, jobid: str, path: str) -> Iterator[bytes]:
         """A file of its work folder, in pieces as they come."""
-        with self._stream(questions.file_content(jobid, path)) as reply:
+        with self.stream(questions.file_content(jobid, path)) as reply:
             if "accept-ranges" not in reply.headers:
                 raise JobNotFoundError(
                     f"job {jobid} has no file {path!r}: that is a folder",
@@ -181,7 +175,7 @@ class ServiceAccess:
 
     def results(self, jobid: str) -> Iterator[bytes]:
         """The work folder and the logs, as the pieces of a tar."""
-        with self._stream(questions.results(jobid)) as reply:
+        with self.stream(questions.results(jobid)) as reply:
             yield from reply.iter_bytes(PIECE_BYTES)
 
     def backends(self) -> list[BackendFacts]:
@@ -192,95 +186,21 @@ class ServiceAccess:
         try:
             reply = self._client.request(question.method, question.path, **question.content())
         except httpx2.HTTPError as error:
-            raise _unreachable(error, self.where) from error
-        return _answer(question, reply, self.where)
+            raise unreachable(error, self.where) from error
+        return question.answer(reply, self.where)
 
     @contextlib.contextmanager
-    def _stream(self, question: Question[None]) -> Generator[httpx2.Response]:
+    def stream(self, question: Question[Any]) -> Generator[httpx2.Response]:
+        """Ask once, and give the reply while it is still arriving."""
         content = question.content()
         try:
             with self._client.stream(question.method, question.path, **content) as reply:
                 if not reply.is_success:
                     reply.read()
-                    raise _refusal(reply, self.where)
+                    raise question.refuse(reply, self.where)
                 yield reply
         except httpx2.HTTPError as error:
-            raise _unreachable(error, self.where) from error
-
-
-class AsyncServiceAccess:
-    """`AsyncJobAccess` to a service: never blocks the event loop."""
-
-    def __init__(self, client: httpx2.AsyncClient, where: str | None = None) -> None:
-        self._client = client
-        self._where = where or str(client.base_url).rstrip("/")
-
-    async def ask(self, question: Question[Answer]) -> Answer:
-        """As `ServiceAccess.ask`."""
-        pauses = iter(PAUSES_SECONDS if question.is_repeatable else ())
-        while True:
-            try:
-                return await self._ask_once(question)
-            except LCLStreamError as error:
-                if not error.transient or (pause := next(pauses, None)) is None:
-                    raise
-            await asyncio.sleep(pause)
-
-    async def look(
-        self, jobid: str, *, after: int = 0, wait_seconds: float = 0, file: str | None = None
-    ) -> JobFacts:
-        """Look, or wait for news there."""
-        rounds = _Rounds(after, wait_seconds)
-        while True:
-            facts = await self.ask(questions.look(jobid, after, rounds.begin(), file))
-            if (pause := rounds.pause_after(facts)) is None:
-                return facts
-            await asyncio.sleep(pause)
-
-    async def log_sizes(self, jobid: str) -> dict[str, int]:
-        """Its logs and their lengths."""
-        return await self.ask(questions.log_sizes(jobid))
-
-    async def read_log(self, jobid: str, name: str, offset: int, limit_bytes: int) -> bytes:
-        """A piece of a log."""
-        return await self.ask(questions.read_log(jobid, name, offset, limit_bytes))
-
-    async def cancel(self, jobid: str, reason: str = "canceled") -> JobFacts:
-        """Ask that it ends."""
-        return await self.ask(questions.cancel(jobid, reason))
-
-    async def aclose(self) -> None:
-        """Let go of connections."""
-        await self._client.aclose()
-
-    async def _ask_once(self, question: Question[Answer]) -> Answer:
-        try:
-            reply = await self._client.request(question.method, question.path, **question.content())
-        except httpx2.HTTPError as error:
-            raise _unreachable(error, self._where) from error
-        return _answer(question, reply, self._where)
-
-
-class _Rounds:
-    """A long wait, asked for in rounds that a service grants."""
-
-    def __init__(self, after: int, wait_seconds: float) -> None:
-        self._after = after
-        self._began = time.monotonic()
-        self._deadline = self._began + wait_seconds
-
-    def begin(self) -> float:
-        """How many seconds are left to wait."""
-        self._began = time.monotonic()
-        return self._deadline - self._began
-
-    def pause_after(self, facts: JobFacts) -> float | None:
-        """How long to pause before the next round; None where this was the last."""
-        now = time.monotonic()
-        left = self._deadline - now
-        if facts.rows > self._after or facts.has_file or left <= 0:
-            return None
-        return min(left, max(0.0, SHORTEST_ROUND_SECONDS - (now - self._began)))
+            raise unreachable(error, self.where) from error
 
 
 def open_service(url: str, identity: Path | str | None = None) -> ServiceAccess:
@@ -294,44 +214,9 @@ def open_service(url: str, identity: Path | str | None = None) -> ServiceAccess:
     return open_place(service_place(url, identity))
 
 
-async def open_service_async(url: str, identity: Path | str | None = None) -> AsyncServiceAccess:
-    """As `open_service`, for an event loop."""
-    return open_place_async(await asyncio.to_thread(service_place, url, identity))
-
-
 def open_place(place: ServicePlace) -> ServiceAccess:
     """Jobs on a service whose place is known."""
     client = httpx2.Client(
-        base_url=place.url, verify=place.verify, timeout=questions.TIMEOUT_SECONDS, trust_env=False
+        base_url=place.url, verify=place.verify, timeout=TIMEOUT_SECONDS, trust_env=False
     )
     return ServiceAccess(client, place.name)
-
-
-def open_place_async(place: ServicePlace) -> AsyncServiceAccess:
-    """As `open_place`, for an event loop."""
-    client = httpx2.AsyncClient(
-        base_url=place.url, verify=place.verify, timeout=questions.TIMEOUT_SECONDS, trust_env=False
-    )
-    return AsyncServiceAccess(client, place.name)
-
-
-def _answer(question: Question[Answer], reply: httpx2.Response, where: str) -> Answer:
-    if not reply.is_success:
-        raise _refusal(reply, where)
-    try:
-        return question.read(reply)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInputError(
-            f"the answer to {question.method} {question.path} cannot be understood",
-            where=where,
-            mend="look whether this is the URL of a Psik-API, and whether it is as new as this",
-        ) from error
-
-
-def _refusal(reply: httpx2.Response, where: str) -> LCLStreamError:
-    kind = reply.headers.get("content-type", "")
-    return refusal(reply.status_code, kind, reply.content, where)
-
-
-def _unreachable(error: httpx2.HTTPError, where: str) -> LCLStreamError:
-    return explain(error, Target(where, None))
