@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -60,7 +62,6 @@ class PsikHook(BaseHook):
         self.psik_conn_id = psik_conn_id
         self.look_seconds = look_seconds
         self.is_bystander = is_bystander
-        self._opened: list[ServiceAccess] = []
 
     @cached_property
     def site(self) -> SiteSettings:
@@ -72,24 +73,20 @@ class PsikHook(BaseHook):
     @cached_property
     def access(self) -> JobAccess:
         """The jobs; `close` lets go of it."""
-        return self.open_access()
+        return self._open()
 
-    def open_access(self) -> JobAccess:
-        """The jobs, over a connection of its own; `close` lets go of it too."""
-        if isinstance(self._place, JobStore):
-            return FolderAccess(
-                self._place, look_seconds=self.look_seconds, asks=not self.is_bystander
-            )
-        from airflow_provider_lclstream.psik.access.service import open_place
-
-        self._opened.append(open_place(self._place))
-        return self._opened[-1]
+    @contextlib.contextmanager
+    def opened(self) -> Generator[JobAccess]:
+        """The jobs over a connection of its own, for a thread beside the one that uses `access`."""
+        access = self._open()
+        try:
+            yield access
+        finally:
+            _close(access)
 
     def close(self) -> None:
         """Let go of connections; the next use of `access` makes a new one."""
-        self.__dict__.pop("access", None)
-        while self._opened:
-            self._opened.pop().close()
+        _close(self.__dict__.pop("access", None))
 
     def get_conn(self) -> JobAccess:
         """Return the jobs."""
@@ -102,12 +99,7 @@ class PsikHook(BaseHook):
                 self._connection = self._checked(await self.aget_connection(self.psik_conn_id))
             except AirflowNotFoundException as error:
                 self._connection = self._without(error)
-        place = await asyncio.to_thread(lambda: self._place)
-        if isinstance(place, JobStore):
-            return InThread(self.open_access(), self.look_seconds)
-        from airflow_provider_lclstream.psik.access.service_async import open_place_async
-
-        return open_place_async(place)
+        return await asyncio.to_thread(self._open_async)
 
     def test_connection(self) -> tuple[bool, str]:
         """Say whether jobs can be submitted, and where, for Airflow's "Test" button."""
@@ -191,6 +183,28 @@ class PsikHook(BaseHook):
         address = service_of(connection)
         return ServicePlace(address.url, address.url, address.context)
 
+    def _open(self) -> JobAccess:
+        if isinstance(self._place, JobStore):
+            return FolderAccess(
+                self._place,
+                look_seconds=self.look_seconds,
+                asks=not self.is_bystander,
+                tell=self.log.warning,
+            )
+        from airflow_provider_lclstream.psik.access.service import open_place
+
+        _no_line_per_request()
+        return open_place(self._place)
+
+    def _open_async(self) -> AsyncJobAccess:
+        # Reads files and imports; not for the event loop.
+        if isinstance(self._place, JobStore):
+            return InThread(self._open(), self.look_seconds)
+        from airflow_provider_lclstream.psik.access.service_async import open_place_async
+
+        _no_line_per_request()
+        return open_place_async(self._place)
+
     def _checked(self, connection: Connection) -> Connection:
         if connection.conn_type not in {None, "", self.conn_type}:
             raise ConfigurationError(
@@ -207,6 +221,18 @@ class PsikHook(BaseHook):
                 mend=f"make one of the type {self.conn_type!r}, or mend its name",
             ) from error
         self.log.debug("no connection %r: using the site settings", self.psik_conn_id)
+
+
+def _close(access: JobAccess | None) -> None:
+    if access is not None and not isinstance(access, FolderAccess):
+        cast("ServiceAccess", access).close()
+
+
+def _no_line_per_request() -> None:
+    """The client of services writes a line for each request, which would drown a task's log."""
+    logger = logging.getLogger("httpx2")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.WARNING)
 
 
 def _slow(facts: JobFacts, timeout_seconds: float) -> TemporaryError:

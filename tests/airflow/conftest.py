@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -64,6 +67,79 @@ def site() -> Iterator[Path]:
     yield prefix
     for job in JobStore(prefix).jobs():
         job.cancel()
+
+
+@dataclass
+class Place:
+    """Where jobs are kept.
+
+    Attributes:
+        conn_id: the Airflow connection to it.
+        prefix: the folder of the jobs.
+        url: the service in front of it; empty where there is none.
+    """
+
+    conn_id: str
+    prefix: Path
+    url: str = ""
+
+
+@pytest.fixture(scope="session")
+def folder_place(site: Path) -> Place:
+    """The folder of jobs that the site settings name."""
+    return Place("psik_default", site)
+
+
+@pytest.fixture
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Place]]:
+    """``serve(policy={...})``: a job service of its own for one test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(url: str = "http://127.0.0.1:0", **settings: Any) -> Place:
+            folder = tmp_path_factory.mktemp("service")
+            return stack.enter_context(_served(folder, url, settings))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def service_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A job service in a process of its own, the same for all tests."""
+    with _served(tmp_path_factory.mktemp("service"), "http://127.0.0.1:0", {}) as place:
+        yield place
+
+
+@pytest.fixture(params=["folder", "service"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Both places where jobs may be kept, one after the other."""
+    return request.getfixturevalue(f"{request.param}_place")
+
+
+@contextlib.contextmanager
+def _served(folder: Path, url: str, settings: Mapping[str, Any]) -> Iterator[Place]:
+    """A job service whose caller is Airflow, and an Airflow connection to it."""
+    from airflow_provider_lclstream.psik.store import JobStore
+
+    place = Place(folder.name.replace("-", "_"), folder / "jobs")
+    backends = {"local": {"type": "local", "attributes": {"grace_seconds": "2"}}}
+    document = {"prefix": str(place.prefix), "backends": backends, **settings}
+    (folder / "psik.json").write_text(json.dumps(document))
+    words = [Path(sys.executable).parent / "lclstream", "psik", "serve", url]
+    words += ["--config", folder / "psik.json", "--loopback-caller", "airflow"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        place.url = json.loads(process.stdout.readline())["listening"]
+        variable = f"AIRFLOW_CONN_{place.conn_id.upper()}"
+        os.environ[variable] = json.dumps({"conn_type": "psik", "host": place.url})
+        yield place
+        del os.environ[variable]
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+        for job in JobStore(place.prefix).jobs():
+            job.cancel()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What the job operator does with the tries of a task, with real jobs and a context made here.
+"""What the job operator does with the tries of a task: real jobs, in a folder and on a service.
 
 Airflow's own part (XComs, the task state store) stands here as two dictionaries; the tests in
 `test_psik_operator_in_dags.py` and `test_live_airflow.py` use the real ones.
@@ -7,50 +7,15 @@ Airflow's own part (XComs, the task state store) stands here as two dictionaries
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
-from types import SimpleNamespace
 
 import pytest
+from task_instances import Task
 
+from airflow_provider_lclstream.psik.models import BackendConfig
 from airflow_provider_lclstream.psik.store import JobStore
 
 SLEEPS = {"name": "sleeps", "backend": "local", "script": "exec sleep 600\n"}
 QUICK = {"name": "quick", "backend": "local", "script": "true\n"}
-
-
-class Store(dict):
-    """The task state store, as far as it is used."""
-
-    def set(self, key, value):
-        self[key] = value
-
-
-class Task:
-    """One task instance over its tries: what Airflow keeps of it."""
-
-    def __init__(self, run_id="run"):
-        self.store, self.xcoms = Store(), {}
-        self.try_number, self.max_tries, self.run_id = 1, 2, run_id
-        self.run_after = datetime.now(UTC)
-
-    def retry(self):
-        """As Airflow does: another try, without the XComs of the last."""
-        self.try_number, self.xcoms = self.try_number + 1, {}
-
-    def clear(self):
-        """As Airflow does: another try, and as many retries as before on top."""
-        self.max_tries = self.try_number + 2
-        self.retry()
-
-    def context(self):
-        ti = SimpleNamespace(
-            dag_id="dag", task_id="job", run_id=self.run_id, map_index=-1, max_tries=self.max_tries,
-            try_number=self.try_number,
-            xcom_push=lambda key, value: self.xcoms.__setitem__(key, value),
-            xcom_pull=lambda task_ids, key="return_value", **_: self.xcoms.get(key),
-        )  # fmt: skip
-        dag_run = SimpleNamespace(run_after=self.run_after)
-        return {"ti": ti, "dag_run": dag_run, "task_state_store": self.store}
 
 
 @pytest.fixture
@@ -59,7 +24,7 @@ def task():
 
 
 @pytest.fixture
-def make(site):
+def make(place):
     """Make the operator; it waits in this process unless told otherwise."""
     from airflow.sdk import DAG
 
@@ -67,21 +32,27 @@ def make(site):
 
     def operator(job_spec, **kwargs):
         with DAG("dag", schedule=None):
-            return PsikJobOperator(task_id="job", job_spec=job_spec, poll_interval=0.05, **kwargs)
+            return PsikJobOperator(
+                task_id="job",
+                job_spec=job_spec,
+                poll_interval=0.05,
+                psik_conn_id=place.conn_id,
+                **kwargs,
+            )
 
     return operator
 
 
 @pytest.fixture
-def store(site):
-    jobs = JobStore(site)
+def store(place):
+    jobs = JobStore(place.prefix, {"local": BackendConfig()})
     yield jobs
     for job in jobs.jobs():
         job.cancel()
 
 
 @pytest.fixture
-def deferred(site):
+def deferred(place):
     """Execute until the operator leaves the worker; gives the trigger it left behind."""
     from airflow.sdk.exceptions import TaskDeferred
 
@@ -156,7 +127,7 @@ def test_clearing_a_service_ends_its_predecessor(make, task, store):
 
 def test_a_task_that_was_marked_failed_and_cleared_runs_again(make, task, store, deferred):
     first = deferred(make(SLEEPS), task).trigger.jobid
-    make(SLEEPS).hook.cancel(first)
+    store.get(first).cancel()
     task.clear()
     second = deferred(make(SLEEPS), task).trigger.jobid
     assert second != first

@@ -1,4 +1,4 @@
-"""The trigger that waits for a job, with real jobs."""
+"""The trigger that waits for a job: real jobs, in a folder and on a service."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lclstreamer.core.errors import TemporaryError
 
 
 @pytest.fixture
-def start(site):
+def start(place):
     """Start a job from a script; gives it. What is left is canceled at the end."""
-    store, jobs = JobStore(site, {"local": BackendConfig()}), []
+    store, jobs = JobStore(place.prefix, {"local": BackendConfig()}), []
 
     def run(script):
-        job = store.create(JobSpec(script=script, backend="local"))
+        job = store.create(JobSpec(script=script, backend="local"), owner="airflow")
         job.submit()
         jobs.append(job)
         return job
@@ -33,7 +33,7 @@ def start(site):
 
 
 @pytest.fixture
-def make(site):
+def make(place):
     """Make the trigger, by way of its serialised form, as the triggerer does."""
     from airflow._shared.module_loading import import_string
 
@@ -41,7 +41,9 @@ def make(site):
 
     def trigger(jobid, **kwargs):
         kwargs = {"deadline_unix": time.time() + 60, "poll_interval": 0.05, **kwargs}
-        path, arguments = PsikJobTrigger(jobid=jobid, **kwargs).serialize()
+        path, arguments = PsikJobTrigger(
+            jobid=jobid, psik_conn_id=place.conn_id, **kwargs
+        ).serialize()
         return import_string(path)(**json.loads(json.dumps(arguments)))
 
     return trigger
@@ -106,6 +108,7 @@ def test_what_goes_wrong_reaches_the_task(make):
     assert "there is no job" in event["message"]
 
 
+@pytest.mark.parametrize("place", ["folder"], indirect=True)
 def test_a_passing_failure_is_passed_over(start, make, monkeypatch):
     job, looks = start("sleep 0.3\n"), []
     real = FolderAccess.look
@@ -121,6 +124,7 @@ def test_a_passing_failure_is_passed_over(start, make, monkeypatch):
     assert len(looks) > 2
 
 
+@pytest.mark.parametrize("place", ["folder"], indirect=True)
 def test_a_failure_that_stays_ends_the_wait(start, make, monkeypatch):
     from airflow_provider_lclstream.hooks import job_watch
 
