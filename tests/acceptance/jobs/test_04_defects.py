@@ -60,13 +60,21 @@ DEFECTS = {
         f"{UNIT}/test_slurm_options.py::test_a_user_cannot_say_everything",
         f"{UNIT}/test_slurm_options.py::test_the_papers_example",
     ],
-    "A14 files are flattened": [
-        "tests/interop/test_psik.py::test_upstreams_files_arrive_where_they_belong"
+    "A14 remote jobs: files flattened, ids of elsewhere, restarts stuck, results left behind": [
+        "tests/interop/test_psik.py::test_upstreams_files_arrive_where_they_belong",
+        f"{REAL}/test_upstream_dialect.py::test_callbacks_bear_our_id",
+        f"{REAL}/test_conformance.py::test_another_attempt[psik]",
+        f"{REAL}/test_conformance.py::test_another_attempt[psik-v3]",
+        f"{REAL}/test_conformance.py::test_results_come_back[psik]",
+    ],
+    "A15 facilities: other folders, no quoting, files on a command line, failed questions": [
+        f"{REAL}/test_facilities.py::test_odd_paths_and_much_input_arrive",
+        f"{REAL}/test_facilities.py::test_a_question_that_fails_is_told_and_asked_again",
     ],
     "A16 listing takes milliseconds per job": [
         "tests/acceptance/jobs/test_07_speed.py::test_listing_and_submitting"
     ],
-    "B1 random refusals": [f"{API}/test_v4.py::test_the_same_key_is_the_same_job"],
+    "B1 random refusals": [f"{API}/test_ownership.py::test_what_is_allowed_is_never_refused"],
     "B2 no ownership": [f"{API}/test_ownership.py::test_another_persons_job_is_not_there"],
     "B3 the client chooses the directory": [
         f"{API}/test_ownership.py::test_paths_do_not_escape",
@@ -84,7 +92,10 @@ DEFECTS = {
         f"{UNIT}/test_store.py::test_a_failed_creation_leaves_no_orphan",
     ],
     "B7 tokens of nobody in particular": [
-        f"{API}/test_ownership.py::test_without_a_certificate_there_is_no_service"
+        f"{API}/test_ownership.py::test_without_a_certificate_there_is_no_service",
+        f"{API}/test_ownership.py::test_who_asks_is_who_holds_the_key_and_no_token_says_otherwise",
+        "tests/integration/certified/test_serve.py"
+        "::test_a_revoked_peer_is_refused_on_the_connection_it_has_open",
     ],
     "B8 every local user is trusted": [
         f"{API_UNIT}/test_caller.py::test_loopback_is_nobody_unless_a_developer_says_so"
@@ -99,7 +110,7 @@ DEFECTS = {
 def test_no_known_defect(passes: Callable[..., str], repository: Path, figure: object) -> None:
     named = sorted({test for tests in DEFECTS.values() for test in tests})
     for test in named:
-        path, _, function = test.partition("::")
+        path, _, function = test.partition("[")[0].partition("::")
         assert f"def {function}(" in (repository / path).read_text(), test
     quick = [test for test in named if "acceptance" not in test]
     assert "skipped" not in passes(*quick)

@@ -173,6 +173,30 @@ def test_a_job_that_the_facility_forgot(
     assert f"no longer knows job {native}" in job.last().info
 
 
+def test_odd_paths_and_much_input_arrive(site: Site, end: Callable[[Job], Job]) -> None:
+    # Upstream forgot to quote, put the files on a command line, and looked for them elsewhere.
+    site.folder = site.folder / "a b; 'c' $(d)"
+    site.folder.parent.mkdir()
+    job = site.store().create(JobSpec(script="wc -c < big > size"), files={"big": "x" * 3 * 2**20})
+    job.submit()
+    end(job)
+    assert job.state() is JobState.completed
+    assert (job.work / "size").read_text().strip() == str(3 * 2**20)
+
+
+@pytest.mark.parametrize("fault", [500, 502, "hang up"])
+def test_a_question_that_fails_is_told_and_asked_again(
+    site: Site, end: Callable[[Job], Job], fault: int | str
+) -> None:
+    job = _submitted(site.store(), "sleep 1")
+    tries = 1 + len(facility.PAUSES_SECONDS)
+    site.double.faults[:] = [fault] * tries
+    assert len(reconcile([job]).problems) == 1
+    assert job.pending_attempt() is not None
+    site.double.faults.clear()
+    assert end(job).state() is JobState.completed
+
+
 def test_attributes_are_allowed_or_refused(site: Site) -> None:
     with pytest.raises(BadInputError, match="not allowed"):
         site.store().create(JobSpec(script="true", attributes={"uid": "0"}))

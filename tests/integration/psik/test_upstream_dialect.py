@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import callback_receiver
 import httpx2
 import pytest
 
+from airflow_provider_lclstream.psik.callbacks.start import watched
 from airflow_provider_lclstream.psik.job import Job
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobState
 from airflow_provider_lclstream.psik.store import JobStore
@@ -129,6 +132,20 @@ def test_a_killed_carrier_is_noticed(
     reach(job, timeout_seconds=LONG)
     assert job.state() is JobState.failed
     assert "no sign of life" in job.last().info
+
+
+def test_callbacks_bear_our_id(
+    store: JobStore, reach: Reach, processes: Any, wait_for: Any, free_port: Any, tmp_path: Path
+) -> None:
+    port, journal = free_port(), tmp_path / "journal"
+    running = processes.start([sys.executable, callback_receiver.__file__, str(port), journal, "k"])
+    wait_for(lambda: "listening" in running.stdout)
+    job = _submitted(store, "true", callback=f"http://127.0.0.1:{port}/cb", cb_secret="k")
+    reach(job, timeout_seconds=LONG)
+    rows = wait_for(lambda: len(found := callback_receiver.journal_rows(journal)) == 3 and found)
+    assert [row["state"] for row in rows] == ["queued", "active", "completed"]
+    assert {row["jobid"] for row in rows} == {job.jobid}
+    wait_for(lambda: not watched(store.prefix))
 
 
 def test_a_job_that_the_service_forgot_has_failed(store: JobStore, reach: Reach) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,30 @@ def test_rules_bound_what_is_submitted(world: World) -> None:
 def test_without_a_certificate_there_is_no_service(world: World) -> None:
     with pytest.raises(httpx2.HTTPError):
         httpx2.get(f"{world.url}/v4/jobs", verify=False, trust_env=False)
+
+
+def test_what_is_allowed_is_never_refused(world: World) -> None:
+    def ask(number: int) -> int:
+        return world.clients["alice" if number % 2 else "bob"].get("/v3/jobs").status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(600))) == {200}
+
+
+def test_who_asks_is_who_holds_the_key_and_no_token_says_otherwise(world: World) -> None:
+    alice, bob = world.clients["alice"], world.clients["bob"]
+    jobid = _make(alice)
+    for path in ("/token", "/v2/token", "/v3/token", "/v4/token"):
+        for method in ("GET", "POST"):
+            assert alice.request(method, path).status_code == 404
+    owner = alice.get(f"/v4/jobs/{jobid}").json()["owner"]
+    claims = {
+        "authorization": f"Bearer {owner}", "x-forwarded-user": owner, "remote-user": owner,
+        "x-ssl-client-verify": "SUCCESS", "x-ssl-client-s-dn": "CN=alice", "forwarded": owner,
+    }  # fmt: skip
+    assert bob.get(f"/v4/jobs/{jobid}", headers=claims).status_code == 404
+    made = bob.post("/v4/jobs?submit=false", json={"script": "true"}, headers=claims).json()
+    assert made["owner"].startswith("uid:bob@")
 
 
 ESCAPES = [
