@@ -81,6 +81,7 @@ class Courier:
         self._outbox = Outbox(folder / "outbox.sqlite")
         self._jobs: dict[str, _Followed] = {}
         self._in_flight: dict[str, str] = {}
+        self._away = set[str]()
         self._asked = 0.0
 
     async def run(self, *, until_idle: bool) -> None:
@@ -179,6 +180,13 @@ class Courier:
         finally:
             del self._in_flight[event.jobid]
 
+    def _is_back(self, host: str) -> None:
+        """A receiver answers again: what waits for it need not wait out its pauses."""
+        if host in self._away:
+            self._away.discard(host)
+            theirs = (jobid for jobid, job in self._jobs.items() if job.host == host)
+            self._outbox.hasten(theirs, time.time())
+
     async def _send(self, job: Job, event: Event) -> str | None:
         """Send it once; returns what went wrong, or None."""
         import httpx2
@@ -193,7 +201,9 @@ class Courier:
                     job.spec.callback or "", event.body, {**own, **proof}
                 )
         except (httpx2.HTTPError, httpx2.InvalidURL, LCLStreamError, OSError) as error:
+            self._away.add(self._in_flight[event.jobid])
             return f"{type(error).__name__}: {error}".rstrip(": ")
+        self._is_back(self._in_flight[event.jobid])
         return None if 200 <= status < 300 else f"it answered {status}"
 
 

@@ -116,6 +116,13 @@ class Outbox:
             (due, event.jobid, event.number),
         )
 
+    def hasten(self, jobids: Iterable[str], due: float) -> None:
+        """Send what these jobs have waiting no later than at a time."""
+        self._database.executemany(
+            "UPDATE events SET due = ? WHERE jobid = ? AND due > ?",
+            [(due, jobid, due) for jobid in jobids],
+        )
+
     def waiting(self, jobid: str | None = None) -> int:
         """How many events are undelivered, of one job or of all."""
         query = "SELECT count(*) FROM events WHERE jobid = coalesce(?, jobid)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pydantic import ValidationError
 
@@ -39,6 +39,13 @@ class CallbackVerifier:
 
     A callback is delivered at least once: its sender repeats it when an answer is lost. `verify`
     accepts each id once; the receiver answers 200 to a repetition, so that it stops.
+
+    Args:
+        secret: the key of the jobs.
+        tolerance_seconds: how old a callback may be.
+        accepted: the ids that were accepted before this verifier was made. A receiver that is to
+            accept each id once even if it dies keeps them with what it does for a callback.
+        clock: the time in seconds since 1970.
     """
 
     def __init__(
@@ -46,10 +53,11 @@ class CallbackVerifier:
         secret: str,
         *,
         tolerance_seconds: float = TOLERANCE_SECONDS,
+        accepted: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secret, self._tolerance_seconds, self._clock = secret, tolerance_seconds, clock
-        self._accepted: OrderedDict[str, None] = OrderedDict()
+        self._accepted: OrderedDict[str, None] = OrderedDict.fromkeys(accepted)
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> Callback:
         """Read a callback.

@@ -15,6 +15,15 @@ def test_every_callback_arrives(passes: Callable[..., str]) -> None:
 
 @pytest.mark.repeats
 @pytest.mark.timeout(600)
+def test_a_receiver_down_for_two_minutes_and_one_that_is_killed(passes: Callable[..., str]) -> None:
+    passes(
+        "tests/integration/psik_api/test_receiver.py",
+        environment={"LCLSTREAM_RECEIVER_DOWN_SECONDS": "120"},
+    )
+
+
+@pytest.mark.repeats
+@pytest.mark.timeout(600)
 def test_thirty_kills_during_two_hundred_jobs(passes: Callable[..., str]) -> None:
     passes(
         "tests/integration/psik_api/test_killed.py",
