@@ -62,7 +62,10 @@ def check(spec: JobSpec) -> Question[None]:
 def upload(jobid: str, files: Mapping[str, bytes | IO[bytes]]) -> Question[None]:
     """Put files into a job's work folder."""
     # A form's file name would lose its folders and odd characters, so it travels encoded.
-    parts = [("files", (quote(name), content)) for name, content in files.items()]
+    parts = [
+        ("files", (quote(name, errors="surrogateescape"), content))
+        for name, content in files.items()
+    ]
     path = f"{_job(jobid)}/files"
     return Question("POST", path, _nothing, files=parts, is_repeatable=False)
 

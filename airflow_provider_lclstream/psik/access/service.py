@@ -22,7 +22,7 @@ from airflow_provider_lclstream.psik.facts import BackendFacts, FileFacts, JobFa
 from airflow_provider_lclstream.psik.job import JobNotFoundError
 from airflow_provider_lclstream.psik.models import JobSpec
 from airflow_provider_lclstream.psik.states import JobState, TransitionRefusedError
-from lclstreamer.core.errors import LCLStreamError
+from lclstreamer.core.errors import UnavailableError
 
 PIECE_BYTES = 2**18
 
@@ -53,13 +53,16 @@ class ServiceAccess:
         return self._where
 
     def ask(self, question: Question[Answer]) -> Answer:
-        """Ask; again, a few times, where that is harmless and may help."""
+        """Ask; again, a few times, where that is harmless and may help.
+
+        After silence it is not asked again: the asker has waited long enough.
+        """
         pauses = iter(PAUSES_SECONDS if question.is_repeatable else ())
         while True:
             try:
                 return self._ask_once(question)
-            except LCLStreamError as error:
-                if not error.transient or (pause := next(pauses, None)) is None:
+            except UnavailableError:
+                if (pause := next(pauses, None)) is None:
                     raise
             time.sleep(pause)
 

@@ -14,7 +14,7 @@ from airflow_provider_lclstream.psik.access.question import TIMEOUT_SECONDS, Ans
 from airflow_provider_lclstream.psik.access.refusals import unreachable
 from airflow_provider_lclstream.psik.access.rounds import PAUSES_SECONDS, Rounds
 from airflow_provider_lclstream.psik.facts import JobFacts
-from lclstreamer.core.errors import LCLStreamError
+from lclstreamer.core.errors import UnavailableError
 
 
 class AsyncServiceAccess:
@@ -30,8 +30,8 @@ class AsyncServiceAccess:
         while True:
             try:
                 return await self._ask_once(question)
-            except LCLStreamError as error:
-                if not error.transient or (pause := next(pauses, None)) is None:
+            except UnavailableError:
+                if (pause := next(pauses, None)) is None:
                     raise
             await asyncio.sleep(pause)
 

@@ -10,36 +10,31 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from airflow_provider_lclstream.psik.access.places import ServicePlace, service_place
+from airflow_provider_lclstream.psik.access.question import Question
 from airflow_provider_lclstream.psik.backends.base import Attempt, Observation, read_settings
 from airflow_provider_lclstream.psik.backends.facility import (
     FacilityRefusalError,
     FacilityTroubleError,
 )
 from airflow_provider_lclstream.psik.backends.psik_carrier import BEAT_SECONDS
-from airflow_provider_lclstream.psik.backends.psik_signs import gone
+from airflow_provider_lclstream.psik.backends.psik_ours import OurJobs
 from airflow_provider_lclstream.psik.backends.psik_upstream import UpstreamJobs
-from airflow_provider_lclstream.psik.backends.results import write_below
-from airflow_provider_lclstream.psik.layout import PRIVATE, write_json
-from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobState
-from airflow_provider_lclstream.psik.runner import reason_of
-from lclstreamer.core.errors import BadInputError, LCLStreamError, UnavailableError
+from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec
+from lclstreamer.core.errors import BadInputError, LCLStreamError
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx2
 
-TIMEOUT_SECONDS = 60.0
+    from airflow_provider_lclstream.psik.access.service import ServiceAccess
+
 PIECE_BYTES = 2**18
-_IDS_PER_PAGE = 1000
 
 
 class RemoteSettings(BaseModel):
@@ -88,24 +83,7 @@ class PsikBackend:
         """
         if (dialect := self._dialect) != "v4":
             return f"{dialect}/{self._upstream(dialect).submit(attempt)}"
-        spec = attempt.spec.model_dump(mode="json", exclude={"cb_secret", "callback", "cb_headers"})
-        spec["backend"] = self.settings.remote_backend
-        spec["attributes"] = json.loads(self.settings.next)
-        made = self._ask(
-            "POST",
-            "/v4/jobs",
-            params={"submit": "false"},
-            json=spec,
-            headers={"idempotency-key": f"{attempt.job.jobid}.{attempt.jobndx}"},
-        ).json()
-        jobid = str(made["jobid"])
-        if made["state"] == JobState.new:
-            for path in _files_of(attempt.job.work):
-                name = path.relative_to(attempt.job.work).as_posix()
-                with path.open("rb") as stream:
-                    self._ask("POST", f"/v4/jobs/{jobid}/files", files={"files": (name, stream)})
-            self._ask("POST", f"/v4/jobs/{jobid}/start")
-        return jobid
+        return self._ours.submit(attempt)
 
     def find(self, attempt: Attempt) -> str | None:
         """Look for it by its name; in v4 its idempotency key finds it on the next submission."""
@@ -120,7 +98,7 @@ class PsikBackend:
         if dialect:
             self._upstream(dialect).cancel(jobid)
         elif jobid:
-            self._ask("DELETE", f"/v4/jobs/{jobid}")
+            self._ours.cancel(jobid)
 
     def observe(self, attempts: Sequence[Attempt]) -> Mapping[str, Observation]:
         """Ask for all of them in one list; fetch the results of those that have ended."""
@@ -132,66 +110,9 @@ class PsikBackend:
         wanted, found = groups.pop(""), dict[str, Observation]()
         for dialect, theirs in groups.items():
             found |= self._upstream(dialect).observe(theirs)
-        for line in self._lines(set(wanted)):
-            attempt = wanted.pop(line["jobid"])
-            seen = self._explain(attempt, line)
-            if seen is not None:
-                found[attempt.job.jobid] = seen
-        for attempt in wanted.values():
-            found[attempt.job.jobid] = gone(attempt)
+        if wanted:
+            found |= self._ours.observe(wanted)
         return found
-
-    def _lines(self, wanted: set[str]) -> Iterator[dict[str, Any]]:
-        """The lines of the wanted jobs; pages are turned only as long as some are missing."""
-        before: str | None = None
-        left = set(wanted)
-        while left:
-            params: dict[str, Any] = {"limit": _IDS_PER_PAGE}
-            if before is not None:
-                params["before"] = before
-            page = self._ask("GET", "/v4/jobs", params=params).json()
-            for line in page["jobs"]:
-                if line["jobid"] in left:
-                    left.discard(line["jobid"])
-                    yield line
-            before = page["next"]
-            if before is None:
-                return
-
-    def _explain(self, attempt: Attempt, line: dict[str, Any]) -> Observation | None:
-        state = JobState(line["state"])
-        if state is JobState.new:
-            self._ask("POST", f"/v4/jobs/{line['jobid']}/start")
-            return None
-        if not state.is_final:
-            info = line["info"] if state is JobState.active else "waiting there"
-            return Observation(state, info)
-        job = self._ask("GET", f"/v4/jobs/{line['jobid']}").json()
-        has_run = any(row["state"] == JobState.active for row in job["history"])
-        self._fetch(attempt, line["jobid"])
-        if job["result"] is not None:
-            write_json(attempt.job.result(attempt.jobndx), job["result"], sync=False)
-        request = attempt.cancel_request
-        if state is JobState.canceled and request is not None:
-            return Observation(state, reason_of(request), has_run=has_run)
-        return Observation(state, line["info"], has_run=has_run)
-
-    def _fetch(self, attempt: Attempt, remote_id: str) -> None:
-        """Bring the work folder and the logs here, whole or not at all."""
-        with tempfile.TemporaryDirectory(dir=self.prefix / PRIVATE) as folder:
-            bundle, received = Path(folder) / "results.tar", 0
-            with bundle.open("wb") as stream:
-                for piece in self._stream(f"/v4/jobs/{remote_id}/results.tar"):
-                    received += len(piece)
-                    if received > self.settings.max_results:
-                        raise BadInputError(
-                            f"the results of job {remote_id} are too long",
-                            mend="raise `max_results` of the backend",
-                        )
-                    stream.write(piece)
-            with tarfile.open(bundle) as tar:
-                for member in tar:
-                    _unpack(tar, member, attempt)
 
     @functools.cached_property
     def _dialect(self) -> str:
@@ -214,73 +135,38 @@ class PsikBackend:
         )
 
     @functools.cached_property
-    def _place(self) -> tuple[str, ssl.SSLContext | bool]:
-        """The service's URL and what to trust; read once."""
-        url = self.settings.remote_url
-        if url.startswith("http://"):
-            return url, False
-        from airflow_provider_lclstream.certified.contexts import client_ssl_context, resolve
-        from airflow_provider_lclstream.certified.folder import IdentityFolder
+    def _ours(self) -> OurJobs:
+        return OurJobs(self.settings, self.prefix, self._open)
 
-        folder = IdentityFolder(self.settings.identity).require()
-        target = resolve(folder, url)
-        return target.url, client_ssl_context(folder, target.service)
+    @functools.cached_property
+    def _place(self) -> ServicePlace:
+        """Where the service is and what to trust; read once."""
+        return service_place(self.settings.remote_url, self.settings.identity)
 
-    def _open_client(self) -> httpx2.Client:
-        # One for each question: backends are never closed, so nothing may stay open in them.
-        import httpx2
+    def _open(self) -> ServiceAccess:
+        # One for each task: backends are never closed, so nothing may stay open in them.
+        from airflow_provider_lclstream.psik.access.service import open_place
 
-        url, verify = self._place
-        return httpx2.Client(base_url=url, verify=verify, timeout=TIMEOUT_SECONDS, trust_env=False)
+        return open_place(self._place)
 
     def _ask(self, method: str, path: str, **content: Any) -> httpx2.Response:
-        import httpx2
-
-        try:
-            with self._open_client() as client:
-                answer = client.request(method, path, **content)
-        except httpx2.HTTPError as error:
-            raise self._away(error) from error
-        if answer.is_success:
-            return answer
-        raise _refusal(answer.status_code, answer.text, self.settings.remote_url)
+        with self._open() as service:
+            return service.ask(_question(method, path, **content))
 
     def _stream(self, path: str) -> Iterator[bytes]:
-        import httpx2
-
-        try:
-            with self._open_client() as client, client.stream("GET", path) as answer:
-                if not answer.is_success:
-                    answer.read()
-                    raise _refusal(answer.status_code, answer.text, self.settings.remote_url)
-                yield from answer.iter_bytes(PIECE_BYTES)
-        except httpx2.HTTPError as error:
-            raise self._away(error) from error
-
-    def _away(self, error: Exception) -> UnavailableError:
-        return UnavailableError(
-            f"the service cannot be reached: {error}",
-            where=self.settings.remote_url,
-            mend="it is asked again",
-        )
+        with self._open() as service, service.stream(_question("GET", path)) as reply:
+            yield from reply.iter_bytes(PIECE_BYTES)
 
 
-def _files_of(work: Path) -> list[Path]:
-    return sorted(p for p in work.rglob("*") if p.is_file() and not p.is_symlink())
+def _question(method: str, path: str, **content: Any) -> Question[httpx2.Response]:
+    """A question in another dialect, whose asker is patient himself."""
+    return Question(
+        method, path, lambda reply: reply, refuse=_refusal, is_repeatable=False, **content
+    )
 
 
-def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, attempt: Attempt) -> None:
-    top, _, rest = member.name.partition("/")
-    if not member.isreg() or not rest or top not in {"work", "log"}:
-        return
-    if top == "log":
-        # Its attempts there are numbered from 1; the remote console stands beside ours.
-        stem, _, _ = rest.partition(".")
-        rest = f"{stem}.{attempt.jobndx}" if stem in {"stdout", "stderr"} else f"remote-{rest}"
-    write_below(attempt.job.work if top == "work" else attempt.job.logs, rest, tar, member)
-
-
-def _refusal(status: int, text: str, url: str) -> LCLStreamError:
+def _refusal(reply: httpx2.Response, url: str) -> LCLStreamError:
+    status, text = reply.status_code, reply.text
     try:
         detail = str(json.loads(text).get("detail", text))
     except (ValueError, AttributeError):

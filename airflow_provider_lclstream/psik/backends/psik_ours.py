@@ -1,0 +1,133 @@
+"""Jobs on another Psik-API service of ours, in its dialect /v4.
+
+A job is made with an idempotency key, so that a repeated submission finds it; callbacks are this
+side's affair. What it leaves there comes here before its end is recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tarfile
+import tempfile
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from airflow_provider_lclstream.psik.backends.base import Attempt, Observation
+from airflow_provider_lclstream.psik.backends.psik_signs import gone
+from airflow_provider_lclstream.psik.backends.results import write_below
+from airflow_provider_lclstream.psik.facts import JobLine
+from airflow_provider_lclstream.psik.layout import PRIVATE, write_json
+from airflow_provider_lclstream.psik.models import JobState
+from airflow_provider_lclstream.psik.runner import reason_of
+from airflow_provider_lclstream.psik.states import TransitionRefusedError
+from lclstreamer.core.errors import BadInputError
+
+if TYPE_CHECKING:
+    from airflow_provider_lclstream.psik.access.service import ServiceAccess
+    from airflow_provider_lclstream.psik.backends.psik import RemoteSettings
+
+
+class OurJobs:
+    """Hands attempts to such a service and follows them there.
+
+    Args:
+        settings: the backend's.
+        prefix: the folder of job folders here.
+        open_access: opens the service.
+    """
+
+    def __init__(
+        self, settings: RemoteSettings, prefix: Path, open_access: Callable[[], ServiceAccess]
+    ) -> None:
+        self._settings, self._prefix, self._open = settings, prefix, open_access
+
+    def submit(self, attempt: Attempt) -> str:
+        """Make the job there, send its files, start it; returns its id there."""
+        spec = attempt.spec.model_copy(
+            update={
+                "backend": self._settings.remote_backend,
+                "attributes": json.loads(self._settings.next),
+                "callback": None,
+                "cb_headers": {},
+                "cb_secret": None,
+            }
+        )
+        key = f"{attempt.job.jobid}.{attempt.jobndx}"
+        with self._open() as service, contextlib.closing(_files_of(attempt.job.work)) as files:
+            return service.create_with(spec, key, files).jobid
+
+    def cancel(self, jobid: str) -> None:
+        """Cancel it there."""
+        with self._open() as service:
+            service.cancel(jobid)
+
+    def observe(self, theirs: Mapping[str, Attempt]) -> dict[str, Observation]:
+        """What is known of these, given by their ids there; the answer is by their ids here."""
+        wanted, found = dict(theirs), dict[str, Observation]()
+        with self._open() as service:
+            for line in service.each_line():
+                attempt = wanted.pop(line.jobid, None)
+                if attempt is not None:
+                    seen = self._explain(service, attempt, line)
+                    if seen is not None:
+                        found[attempt.job.jobid] = seen
+                if not wanted:
+                    return found
+        return found | {attempt.job.jobid: gone(attempt) for attempt in wanted.values()}
+
+    def _explain(
+        self, service: ServiceAccess, attempt: Attempt, line: JobLine
+    ) -> Observation | None:
+        if line.state is JobState.new:
+            with contextlib.suppress(TransitionRefusedError):  # started in between
+                service.start(line.jobid)
+            return None
+        if not line.state.is_final:
+            info = line.info if line.state is JobState.active else "waiting there"
+            return Observation(line.state, info)
+        job = service.look(line.jobid)
+        has_run = any(row.state is JobState.active for row in job.history)
+        self._fetch(service, attempt, line.jobid)
+        if job.result is not None:
+            write_json(attempt.job.result(attempt.jobndx), job.result, sync=False)
+        request = attempt.cancel_request
+        if line.state is JobState.canceled and request is not None:
+            return Observation(line.state, reason_of(request), has_run=has_run)
+        return Observation(line.state, line.info, has_run=has_run)
+
+    def _fetch(self, service: ServiceAccess, attempt: Attempt, jobid: str) -> None:
+        """Bring the work folder and the logs here, whole or not at all."""
+        with tempfile.TemporaryDirectory(dir=self._prefix / PRIVATE) as folder:
+            bundle, received = Path(folder) / "results.tar", 0
+            with bundle.open("wb") as stream:
+                for piece in service.results(jobid):
+                    received += len(piece)
+                    if received > self._settings.max_results:
+                        raise BadInputError(
+                            f"the results of job {jobid} are too long",
+                            mend="raise `max_results` of the backend",
+                        )
+                    stream.write(piece)
+            with tarfile.open(bundle) as tar:
+                for member in tar:
+                    _unpack(tar, member, attempt)
+
+
+def _files_of(work: Path) -> Generator[Mapping[str, bytes | IO[bytes]]]:
+    """The files of a work folder, each open while it is sent."""
+    for path in sorted(p for p in work.rglob("*") if p.is_file() and not p.is_symlink()):
+        with path.open("rb") as stream:
+            yield {path.relative_to(work).as_posix(): stream}
+
+
+def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, attempt: Attempt) -> None:
+    top, _, rest = member.name.partition("/")
+    if not member.isreg() or not rest or top not in {"work", "log"}:
+        return
+    if top == "log":
+        # Its attempts there are numbered from 1; the remote console stands beside ours.
+        stem, _, _ = rest.partition(".")
+        rest = f"{stem}.{attempt.jobndx}" if stem in {"stdout", "stderr"} else f"remote-{rest}"
+    write_below(attempt.job.work if top == "work" else attempt.job.logs, rest, tar, member)
