@@ -1,4 +1,4 @@
-"""The three how-to pages about identities, followed literally, by two parties in two folders."""
+"""The how-to pages that need identities, followed literally, by two parties in two folders."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def follow(repository, processes, tmp_path, wait_for, free_port, venv_bin):
         }
         if how == "in the background":
             running = processes.start(words, **options)
-            wait_for(lambda: "startup complete" in running.stderr, what=running.stderr)
+            wait_for(
+                lambda: "startup complete" in running.stderr or "listening" in running.stdout,
+                what=running.stderr,
+            )
             return running
         done = processes.run(words, **options)
         expected = 69 if how == "refused" else 0
@@ -99,3 +102,30 @@ def test_a_certificate_is_lost(follow):
     answers = follow("lose-a-certificate.md")
     assert "revoked" in answers[0].stdout
     assert '"principal": "uid:alice"' in answers[-1].stdout
+
+
+def test_jobs_from_a_laptop(follow, tmp_path):
+    follow.run(
+        "the facility",
+        "lclstream certified init --org Lab --unit psik --host psik.example.org\n"
+        f"""echo '{{"prefix": "{tmp_path}/jobs"}}' > psik.json""",
+    )
+    follow.run(
+        "the facility, in the background",
+        "exec lclstream psik serve https://psik.example.org:4433 --config psik.json",
+    )
+    follow.run("you", "lclstream certified init Alice --uid alice\n"
+               "lclstream certified request -o alice.csr")  # fmt: skip
+    follow.run(
+        "the facility",
+        "lclstream certified introduce alice.csr --uid alice "
+        "--knows psik=https://psik.example.org:4433 > alice.json",
+    )
+    follow.run("you", "lclstream certified add-introduction alice.json")
+    backends, waited, rest = follow("jobs-from-your-laptop.md")
+    assert backends.stdout.split() == ["default", "local"]
+    assert "completed" in waited.stdout
+    assert rest.stdout.startswith("hello from ")
+    assert "result.json" in rest.stdout
+    assert json.loads((tmp_path / "results" / "result.json").read_text()) == {"answer": 42}
+    assert len([path for path in (tmp_path / "jobs").iterdir() if path.name[0].isdigit()]) == 1
