@@ -82,7 +82,8 @@ class JobWatch:
         if reached := self._reached(facts):
             return self._event("reached", state, f"job {self.jobid} has been {reached}")
         if facts.state.is_final:
-            return self._event("final", state, f"job {self.jobid} is {state}")
+            reason = f": {facts.info}" if facts.info else ""
+            return self._event("final", state, f"job {self.jobid} is {state}{reason}")
         if facts.has_file:
             return self._event("ready", state, f"{self.ready_file} is there")
         # Jobs that end together are not seen to end together.

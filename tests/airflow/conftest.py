@@ -28,7 +28,11 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 BUNDLES = [
     {"name": name, "classpath": BUNDLE, "kwargs": {"path": str(path)}}
-    for name, path in (("dags", ROOT / "dags"), ("test-dags", ROOT / "tests" / "airflow" / "dags"))
+    for name, path in (
+        ("dags", ROOT / "dags"),
+        ("test-dags", ROOT / "tests" / "airflow" / "dags"),
+        ("examples", ROOT / "docs" / "examples"),
+    )
 ]
 os.environ |= {
     "AIRFLOW_HOME": str(HOME),

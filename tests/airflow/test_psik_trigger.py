@@ -61,13 +61,18 @@ def fire(trigger, timeout_seconds=20):
 
 
 @pytest.mark.parametrize(
-    ("script", "state"), [("true", "completed"), ("exit 3", "failed"), ("kill $$", "failed")]
+    ("script", "state", "reason"),
+    [
+        ("true", "completed", "exit code 0"),
+        ("exit 3", "failed", "exit code 3"),
+        ("kill $$", "failed", "signal 15 (SIGTERM)"),
+    ],
 )
-def test_it_fires_when_the_job_has_ended(start, make, script, state):
+def test_it_fires_when_the_job_has_ended(start, make, script, state, reason):
     job = start(f"sleep 0.2\n{script}\n")
     assert fire(make(job.jobid)) == {
         "status": "final", "jobid": job.jobid, "state": state,
-        "message": f"job {job.jobid} is {state}",
+        "message": f"job {job.jobid} is {state}: {reason}",
     }  # fmt: skip
 
 
