@@ -6,14 +6,19 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from airflow_provider_lclstream.plugin import listener
+
 
 class LCLStreamPlugin(AirflowPlugin):
-    """What the provider adds to Airflow's user interface: a page for each job.
+    """What the provider adds to Airflow itself.
 
-    The button "Job" of a task leads there (`airflow_provider_lclstream.links.PsikJobLink`).
+    A page for each job, to which the button "Job" of a task leads
+    (`airflow_provider_lclstream.links.PsikJobLink`), and the end of jobs whose tasks somebody ended
+    (`listener`).
     """
 
     name = "lclstream"
+    listeners = [listener]
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -75,11 +75,12 @@ class Run:
         number = self.task["try_number"]
         return number > before and "taken up again" in self.log(number)
 
-    def signal_worker(self, how: signal.Signals) -> None:
+    def signal_worker(self, how: signal.Signals, *, with_supervisor: bool = True) -> None:
         """Signal the process of the task and the one that watches it, as a service manager does."""
         pid = self.task["pid"]
         stat = Path(f"/proc/{pid}/stat").read_text()
-        for one in (int(stat.rpartition(")")[2].split()[1]), pid):
+        supervisor = int(stat.rpartition(")")[2].split()[1])
+        for one in (supervisor, pid) if with_supervisor else (pid,):
             os.kill(one, how)
 
     def _logs(self, pattern: str) -> list[Path]:
@@ -198,10 +199,12 @@ def live(
 def test_a_killed_triggerer(live: Live, figure: Callable[[str, Any], None]) -> None:
     waiting = Run(live, "deferred", "triggerer-killed")
     marked = Run(live, "deferred", "triggerer-killed-and-marked")
-    for run in (waiting, marked):
+    gone = Run(live, "deferred", "triggerer-gone-and-marked")
+    for run in (waiting, marked, gone):
         run.until_it_waits("deferred")
     before = marked.times_taken_up()
     live.instance.components["triggerer"].kill()
+    figure("seconds_to_cancel_while_the_triggerer_is_away", gone.fail())
     began = time.monotonic()
     live.instance.components["triggerer"].start()
     live.until(lambda: marked.times_taken_up() > before, "the trigger is taken up again")
@@ -244,6 +247,18 @@ def test_a_run_marked_failed(live: Live, figure: Callable[[str, Any], None]) -> 
     for name, run in runs.items():
         run.until_it_waits("deferred" if name == "deferred" else "running")
         figure(f"seconds_to_cancel_{name}", run.fail())
+
+
+def test_a_run_marked_failed_between_two_tries(
+    live: Live, figure: Callable[[str, Any], None]
+) -> None:
+    """Its worker is lost and its next try has not begun: no process and no trigger to be told."""
+    run = Run(live, "with_long_pauses", "marked-between-two-tries").until_it_waits("running")
+    run.signal_worker(signal.SIGKILL, with_supervisor=False)
+    live.until(lambda: run.task["state"] == "up_for_retry", "the loss of the worker is noticed")
+    assert run.in_slurm() == ["RUNNING"]
+    figure("seconds_to_cancel_between_two_tries", run.mark("", {"state": "failed"}))
+    assert run.task["state"] == "skipped"
 
 
 def test_a_task_marked_successful(live: Live, figure: Callable[[str, Any], None]) -> None:

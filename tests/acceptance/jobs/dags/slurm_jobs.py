@@ -11,10 +11,11 @@ from airflow.sdk import DAG
 
 from airflow_provider_lclstream.operators.psik import PsikJobOperator
 
-for dag_id, deferrable, retries in (
-    ("deferred", True, 2),
-    ("on_a_worker", False, 2),
-    ("on_a_worker_without_retries", False, 0),
+for dag_id, deferrable, retries, pause_seconds in (
+    ("deferred", True, 2, 1),
+    ("on_a_worker", False, 2, 1),
+    ("on_a_worker_without_retries", False, 0, 1),
+    ("with_long_pauses", False, 2, 600),
 ):
     with DAG(dag_id=dag_id, schedule=None):
         PsikJobOperator(
@@ -26,5 +27,5 @@ for dag_id, deferrable, retries in (
             },
             deferrable=deferrable,
             retries=retries,
-            retry_delay=timedelta(seconds=1),
+            retry_delay=timedelta(seconds=pause_seconds),
         )
