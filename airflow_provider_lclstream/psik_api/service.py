@@ -17,6 +17,9 @@ from airflow_provider_lclstream.psik_api.index import Entry, JobIndex
 from airflow_provider_lclstream.psik_api.policy import Rule, may_change, may_see, require_submit
 from airflow_provider_lclstream.psik_api.settings import ServiceConfig
 from lclstreamer.core.errors import LCLStreamError
+from lclstreamer.core.exposition import Counts
+
+Files = Mapping[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class JobService:
     def __init__(self, config: ServiceConfig, store: JobStore) -> None:
         self.config, self.store = config, store
         self.index = JobIndex(store)
+        self.counts = Counts()
 
     def rule(self, caller: Caller) -> Rule:
         """What a caller may do."""
@@ -62,7 +66,7 @@ class JobService:
         *,
         submit: bool,
         idempotency_key: str | None = None,
-        files: Mapping[str, str] | None = None,
+        files: Files = None,
     ) -> tuple[Job, bool]:
         """Make a job, and submit it; says whether it is a new one.
 
@@ -72,6 +76,21 @@ class JobService:
             PermissionDeniedError: the caller may not submit it.
             BadInputError: the backend could never run it.
         """
+        try:
+            job, is_new = self._make(caller, spec, idempotency_key, files)
+        except LCLStreamError:
+            self._count(spec, "refused")
+            raise
+        if submit:
+            _submit(job)
+        self.index.look_again(job)
+        failed = job.state() is JobState.failed
+        self._count(spec, "repeated" if not is_new else "failed" if failed else "taken")
+        return job, is_new
+
+    def _make(
+        self, caller: Caller, spec: JobSpec, idempotency_key: str | None, files: Files
+    ) -> tuple[Job, bool]:
         rule = self.rule(caller)
         require_submit(
             rule, spec, self.index.unfinished(caller.owner) if rule.max_unfinished else 0
@@ -80,11 +99,12 @@ class JobService:
         job = self.store.create(
             self._in_our_environment(spec), idempotency_key=key, files=files, owner=caller.owner
         )
-        is_new = len(job.history()) == 1
-        if submit:
-            _submit(job)
-        self.index.look_again(job)
-        return job, is_new
+        return job, len(job.history()) == 1
+
+    def _count(self, spec: JobSpec, outcome: str) -> None:
+        # Callers choose the name: only those that are configured make a series.
+        backend = spec.backend if spec.backend in self.store.backends else "unknown"
+        self.counts.add("lclstream_jobs_submitted_total", backend, outcome)
 
     def check(self, caller: Caller, spec: JobSpec) -> None:
         """Refuse a job that the caller may not submit or that its backend could never run.

@@ -42,6 +42,11 @@ class StateWatch:
         self._waiting: set[_Waiter] = set()
         self._loop: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many wait at this moment."""
+        return len(self._waiting)
+
     async def wait(
         self,
         log: Path,

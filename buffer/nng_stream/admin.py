@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from lclstreamer.core.errors import UnavailableError
-from nng_stream.exposition import CONTENT_TYPE, exposition
+from lclstreamer.core.exposition import CONTENT_TYPE
+from nng_stream.exposition import exposition
 from nng_stream.forwarder import Buffer
 
 LOOPBACK = "127.0.0.1"

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+from lclstreamer.core.exposition import Samples
+from lclstreamer.core.exposition import exposition as written
 from lclstreamer.core.metrics import BY_NAME
 from lclstreamer.transport.records import PeerRecord
 from nng_stream.forwarder import Buffer
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "lclstream_buffer_"
 
 
 def exposition(buffer: Buffer) -> str:
     """Every metric of the buffer, in Prometheus' text format."""
-    return "".join(f"{line}\n" for line in _lines(buffer))
+    return written(_samples(buffer))
 
 
-def _lines(buffer: Buffer) -> Iterator[str]:
+def _samples(buffer: Buffer) -> Samples:
     producers, consumers = buffer.inlets.records(), buffer.outlets.records()
-    queue = buffer.queue
-    labelled = {
-        "received_messages_total": ("inlet", producers, "messages"),
-        "received_bytes_total": ("inlet", producers, "bytes"),
-        "sent_messages_total": ("outlet", consumers, "messages"),
-        "sent_bytes_total": ("outlet", consumers, "bytes"),
-        "acknowledged_messages_total": ("outlet", consumers, "acknowledged_messages"),
+    queue, refused = buffer.queue, (buffer.inlets.refused, buffer.outlets.refused)
+    labelled: dict[str, dict[tuple[str, ...], float]] = {
+        "received_messages_total": _by_protocol(producers, "messages"),
+        "received_bytes_total": _by_protocol(producers, "bytes"),
+        "sent_messages_total": _by_protocol(consumers, "messages"),
+        "sent_bytes_total": _by_protocol(consumers, "bytes"),
+        "acknowledged_messages_total": _by_protocol(consumers, "acknowledged_messages"),
+        "refused_connections_total": {("inlet",): refused[0], ("outlet",): refused[1]},
     }
-    for name, (label, records, field) in labelled.items():
-        yield from _metric(name, ((label, *pair) for pair in _by_protocol(records, field)))
-    refused = (("inlet", buffer.inlets.refused), ("outlet", buffer.outlets.refused))
-    yield from _metric("refused_connections_total", [("side", *pair) for pair in refused])
     plain = {
         "redelivered_messages_total": queue.redelivered_messages,
         "queued_bytes": buffer.pool.in_use_bytes,
@@ -40,21 +38,12 @@ def _lines(buffer: Buffer) -> Iterator[str]:
         "connected_consumers": buffer.outlets.census.connected,
     }
     for name, value in plain.items():
-        label = "outlet" if BY_NAME[_PREFIX + name].labels else ""
-        yield from _metric(name, [(label, "all", value)])
+        labelled[name] = {("all",) if BY_NAME[_PREFIX + name].labels else (): value}
+    return {_PREFIX + name: values for name, values in labelled.items()}
 
 
-def _by_protocol(records: Iterable[PeerRecord], field: str) -> Iterator[tuple[str, int]]:
-    sums = {"nng": 0, "zmq": 0}
+def _by_protocol(records: Iterable[PeerRecord], field: str) -> dict[tuple[str, ...], float]:
+    sums: dict[tuple[str, ...], float] = {("nng",): 0, ("zmq",): 0}
     for record in records:
-        sums[record.protocol] += getattr(record, field)
-    yield from sums.items()
-
-
-def _metric(name: str, samples: Iterable[tuple[str, str, int]]) -> Iterator[str]:
-    metric = BY_NAME[_PREFIX + name]
-    yield f"# HELP {metric.name} {metric.help}"
-    yield f"# TYPE {metric.name} {metric.kind}"
-    for label, key, value in samples:
-        labels = f'{{{label}="{key}"}}' if label else ""
-        yield f"{metric.name}{labels} {value}"
+        sums[(record.protocol,)] += getattr(record, field)
+    return sums

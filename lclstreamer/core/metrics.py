@@ -1,6 +1,6 @@
 """The one list of metric names, in the form ``lclstream_<noun>_<verb>_<unit>``.
 
-Long-lived services serve these through prometheus-client; the documentation page of metrics is
+Long-lived services serve these as `core.exposition` writes them; their page in the documentation is
 generated from this table, and a test holds the services to it.
 """
 
@@ -60,6 +60,39 @@ METRICS: tuple[Metric, ...] = (
         "lclstream_runevents_rejected_total",
         "counter",
         "Kafka messages that could not be understood.",
+    ),
+    Metric("lclstream_jobs_known_jobs", "gauge", "Jobs of a job service.", ("state",)),
+    Metric(
+        "lclstream_jobs_submitted_total",
+        "counter",
+        "Jobs that were posted: taken, repeated with the same key, refused, or failed at once.",
+        ("backend", "outcome"),
+    ),
+    Metric("lclstream_jobs_reconcile_seconds", "gauge", "How long the last reconciling took."),
+    Metric("lclstream_jobs_reconcile_age_seconds", "gauge", "Time since the last reconciling."),
+    Metric(
+        "lclstream_jobs_reconcile_problems",
+        "gauge",
+        "Backends and jobs that could not be asked about in the last reconciling.",
+    ),
+    Metric(
+        "lclstream_jobs_answered_requests_total",
+        "counter",
+        "Requests to a job service, by the first digit of their status.",
+        ("dialect", "status"),
+    ),
+    Metric("lclstream_jobs_waiting_requests", "gauge", "Long-polls that wait at this moment."),
+    Metric(
+        "lclstream_callbacks_sent_total",
+        "counter",
+        "Callbacks that were sent: delivered, failed and tried again, or given up.",
+        ("outcome",),
+    ),
+    Metric("lclstream_callbacks_waiting_callbacks", "gauge", "Callbacks not yet delivered."),
+    Metric(
+        "lclstream_callbacks_oldest_seconds",
+        "gauge",
+        "How long the oldest undelivered callback has waited.",
     ),
 )
 """Every metric of this project."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from airflow_provider_lclstream.psik.callbacks.clients import CallbackClients
-from airflow_provider_lclstream.psik.callbacks.outbox import Event, Outbox
+from airflow_provider_lclstream.psik.callbacks.outbox import OUTBOX, Event, Outbox
 from airflow_provider_lclstream.psik.callbacks.signing import OWN_HEADERS, event_id, signed_headers
 from airflow_provider_lclstream.psik.callbacks.start import (
     courier_lock,
@@ -33,6 +33,7 @@ from airflow_provider_lclstream.psik.reconciler import reconcile
 from airflow_provider_lclstream.psik.state_log import try_lock
 from airflow_provider_lclstream.psik.store import JobStore
 from lclstreamer.core.errors import LCLStreamError
+from lclstreamer.core.exposition import Counts
 
 LOOK_SECONDS = 0.1
 """How often the state logs are looked at."""
@@ -73,12 +74,13 @@ class Courier:
     settings: CourierSettings = field(default_factory=CourierSettings)
     clients: CallbackClients = field(default_factory=CallbackClients.of_this_environment)
     stop: threading.Event = field(default_factory=threading.Event)
+    counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
         folder = self.store.prefix / PRIVATE
         self._watched = watched_folder(self.store.prefix)
         self._watched.mkdir(exist_ok=True)
-        self._outbox = Outbox(folder / "outbox.sqlite")
+        self._outbox = Outbox(folder / OUTBOX)
         self._jobs: dict[str, _Followed] = {}
         self._in_flight: dict[str, str] = {}
         self._away = set[str]()
@@ -165,9 +167,12 @@ class Courier:
         job = self._jobs[event.jobid].job
         try:
             problem = await self._send(job, event)
+            outcome = "failed"
             if problem is None:
+                outcome = "delivered"
                 self._outbox.delivered(event)
             elif time.time() - event.taken >= self.settings.give_up_seconds:
+                outcome = "given_up"
                 self._outbox.delivered(event)
                 _note(
                     job,
@@ -177,6 +182,7 @@ class Courier:
                 if event.tries == 0:
                     _note(job, f"callback {event.number} is tried again: {problem}")
                 self._outbox.again(event, time.time() + self.settings.pause(event.tries))
+            self.counts.add("lclstream_callbacks_sent_total", outcome)
         finally:
             del self._in_flight[event.jobid]
 

@@ -6,6 +6,7 @@ the outbox, in the same transaction that takes them.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_lclstream.psik.callbacks.signing import callback_body
+from airflow_provider_lclstream.psik.layout import PRIVATE
 from airflow_provider_lclstream.psik.states import Transition
 from lclstreamer.core.errors import OutputError
 
+OUTBOX = "outbox.sqlite"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS followed (jobid TEXT PRIMARY KEY, row_count INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS events (
@@ -44,6 +47,19 @@ class Event:
     taken: float
     tries: int
     due: float
+
+
+def backlog(prefix: Path) -> tuple[int, float]:
+    """How much a prefix's courier has still to tell, and for how many seconds the oldest waits."""
+    path = prefix / PRIVATE / OUTBOX
+    if not path.exists():
+        return 0, 0.0
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            count, oldest = database.execute("SELECT count(*), min(taken) FROM events").fetchone()
+    except sqlite3.OperationalError:
+        return 0, 0.0  # it is being made
+    return count, max(0.0, time.time() - oldest) if count else 0.0
 
 
 class Outbox:

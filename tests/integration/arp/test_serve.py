@@ -92,8 +92,8 @@ def test_metrics_count_what_happened(serve, broker, elog, airflow, wait_for, fre
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             return answer.read().decode()
 
-    wait_for(lambda: "lclstream_runevents_rejected_total 1.0" in metrics())
-    started = 'lclstream_runevents_dispatched_total{outcome="started"} 1.0'
+    wait_for(lambda: "lclstream_runevents_rejected_total 1\n" in metrics())
+    started = 'lclstream_runevents_dispatched_total{outcome="started"} 1\n'
     wait_for(lambda: started in metrics(), what=f"{started} in {metrics()}")
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from airflow_provider_lclstream.psik.store import JobStore
+from lclstreamer.core.metrics import METRICS
 
 
 @pytest.fixture
@@ -208,10 +210,40 @@ def test_long_bodies_are_refused_before_they_are_read(serve: Callable[..., Any])
         assert http.get("/healthz").json()["status"] == "ok"
 
 
-def test_health_and_metrics(http: httpx2.Client) -> None:
+def test_health_and_metrics(http: httpx2.Client, wait_for: Any, free_port: Any) -> None:
+    callback = {"callback": f"http://127.0.0.1:{free_port()}/cb", "cb_secret": "k"}
     http.post("/v4/jobs?submit=false", json={"script": "true"})
+    jobid = http.post("/v4/jobs", json={"script": "exit 1", **callback}).json()["jobid"]
+    http.post("/v3/jobs", json={"script": "true", "backend": '"of mine\n'})
+    http.get(f"/v4/jobs/{jobid}", params={"after": 3, "wait": 10})
     assert http.get("/healthz").json() == {"status": "ok", "stopped": []}
-    assert 'lclstream_jobs_known_total{state="new"} 1' in http.get("/metrics").text
+
+    def served() -> dict[str, float]:
+        families = text_string_to_metric_families(http.get("/metrics").text)
+        found = {
+            f"{sample.name}{sorted(sample.labels.values())}": sample.value
+            for family in families
+            for sample in family.samples
+        }
+        return found if found.get("lclstream_callbacks_sent_total['failed']") else {}
+
+    found = wait_for(served)
+    assert found["lclstream_jobs_known_jobs['new']"] == 1
+    assert found["lclstream_jobs_known_jobs['failed']"] == 1
+    assert found["lclstream_jobs_submitted_total['default', 'taken']"] == 2
+    assert found["lclstream_jobs_answered_requests_total['4xx', 'v3']"] == 1
+    assert found["lclstream_callbacks_waiting_callbacks[]"] == 3
+    assert found["lclstream_callbacks_oldest_seconds[]"] > 0
+    assert 0 <= found["lclstream_jobs_reconcile_age_seconds[]"] < 10
+    assert found["lclstream_jobs_reconcile_problems[]"] == 0
+    assert found["lclstream_jobs_waiting_requests[]"] == 0
+
+
+def test_the_metrics_served_are_those_that_are_documented(http: httpx2.Client) -> None:
+    told = http.get("/metrics").text.splitlines()
+    served = {line.split()[2] for line in told if line.startswith("# TYPE")}
+    prefixes = ("lclstream_jobs_", "lclstream_callbacks_")
+    assert served == {metric.name for metric in METRICS if metric.name.startswith(prefixes)}
 
 
 def test_a_file_that_appears_ends_the_wait(http: httpx2.Client) -> None:

@@ -1,0 +1,76 @@
+"""The two loops beside a service's routes: they make sure of its jobs and deliver its callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+
+from airflow_provider_lclstream.psik.callbacks.courier import Courier
+from airflow_provider_lclstream.psik.callbacks.start import courier_lock
+from airflow_provider_lclstream.psik.reconciler import Reconciliation
+from airflow_provider_lclstream.psik.state_log import try_lock
+from airflow_provider_lclstream.psik_api.metrics import LastRound
+from airflow_provider_lclstream.psik_api.service import JobService
+from lclstreamer.core.errors import LCLStreamError
+
+logger = logging.getLogger(__name__)
+RETRY_SECONDS = 1.0
+
+
+class Loops:
+    """Both loops, each in a thread of its own, until they are stopped."""
+
+    def __init__(self, service: JobService) -> None:
+        self._service, self._stop = service, threading.Event()
+        self.last_round = LastRound()
+        self._threads = {
+            "reconciler": threading.Thread(target=self._reconcile, daemon=True),
+            "courier": threading.Thread(target=self._deliver, daemon=True),
+        }
+
+    def start(self) -> None:
+        """Start them."""
+        for thread in self._threads.values():
+            thread.start()
+
+    async def stop(self) -> None:
+        """End them, and wait for it, 30 s for each."""
+        self._stop.set()
+        for thread in self._threads.values():
+            await asyncio.to_thread(thread.join, 30)
+
+    def stopped(self) -> list[str]:
+        """The loops that should run and do not."""
+        return [name for name, thread in self._threads.items() if not thread.is_alive()]
+
+    def _reconcile(self) -> None:
+        while not self._stop.is_set():
+            began, found = time.monotonic(), None
+            try:
+                found = self._round()
+            except (LCLStreamError, OSError) as error:
+                logger.warning("reconciling", extra={"problem": str(error)})
+            self.last_round.note(began, found)
+            spent = time.monotonic() - began
+            self._stop.wait(max(0.1, self._service.config.reconcile_seconds - spent))
+
+    def _round(self) -> Reconciliation:
+        found = self._service.reconcile()
+        for problem in found.problems:
+            logger.warning("reconciling", extra={"problem": problem})
+        self._service.index.sweep()
+        return found
+
+    def _deliver(self) -> None:
+        counts = self._service.counts
+        while not self._stop.is_set():
+            try:
+                with try_lock(courier_lock(self._service.store.prefix)) as is_ours:
+                    if is_ours:
+                        courier = Courier(self._service.store, stop=self._stop, counts=counts)
+                        asyncio.run(courier.run(until_idle=False))
+            except (LCLStreamError, OSError, ExceptionGroup) as error:
+                logger.warning("delivering callbacks", extra={"problem": str(error)})
+            self._stop.wait(RETRY_SECONDS)
