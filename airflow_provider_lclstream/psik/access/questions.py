@@ -183,9 +183,10 @@ def _job(jobid: str) -> str:
 
 def _name(name: str, jobid: str) -> str:
     """A part of a path; one that clients would leave out of it is the name of nothing."""
-    if name in {"", ".", ".."}:
+    if name in {"", ".", ".."} or "/" in name:
         raise JobNotFoundError(
-            f"job {jobid} has no file {name!r}", mend=f"`lclstream psik files {jobid}` lists them"
+            f"job {jobid} has no file or log {name!r}",
+            mend="`lclstream psik files` and `status --json` list them",
         )
     return quote(name, safe="")
 
