@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -29,6 +30,19 @@ if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.facts import JobFacts
     from airflow_provider_lclstream.psik.states import JobState
     from airflow_provider_lclstream.transfer.site import SiteSettings
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a connection says.
+
+    Attributes:
+        site_file: its site file, if any.
+        where: the service, the folder of jobs, or None for the site settings' folder.
+    """
+
+    site_file: str | None
+    where: ServicePlace | Path | None
 
 
 class PsikHook(BaseHook):
@@ -68,7 +82,7 @@ class PsikHook(BaseHook):
         """What is particular to this site: folders, backends, ports, launchers."""
         from airflow_provider_lclstream.transfer.site import load_site
 
-        return load_site(self._extra.get("site_file") or setting("site_file") or None)
+        return load_site(self._known.site_file or setting("site_file") or None)
 
     @cached_property
     def access(self) -> JobAccess:
@@ -94,11 +108,13 @@ class PsikHook(BaseHook):
 
     async def get_async_conn(self) -> AsyncJobAccess:
         """The jobs, for triggers; never blocks the event loop. Call its `aclose` after use."""
-        if "_connection" not in self.__dict__:
+        if "_known" not in self.__dict__:
             try:
-                self._connection = self._checked(await self.aget_connection(self.psik_conn_id))
+                connection = await self.aget_connection(self.psik_conn_id)
             except AirflowNotFoundException as error:
-                self._connection = self._without(error)
+                self._known = self._without(error)
+            else:
+                self._known = await asyncio.to_thread(self._learn, connection)
         return await asyncio.to_thread(self._open_async)
 
     def test_connection(self) -> tuple[bool, str]:
@@ -155,33 +171,52 @@ class PsikHook(BaseHook):
             await access.aclose()
 
     @cached_property
-    def _connection(self) -> Connection | None:
+    def _known(self) -> _Known:
         try:
-            return self._checked(self.get_connection(self.psik_conn_id))
+            return self._learn(self.get_connection(self.psik_conn_id))
         except AirflowNotFoundException as error:
             return self._without(error)
 
-    @property
-    def _extra(self) -> Mapping[str, Any]:
-        return self._connection.extra_dejson if self._connection is not None else {}
-
     @cached_property
     def _place(self) -> JobStore | ServicePlace:
-        """Where the jobs are. Reads files."""
-        connection, prefix = self._connection, self._extra.get("prefix")
-        if connection is None or not connection.host:
-            settings = self.site.psik
-            return JobStore(Path(prefix or settings.prefix), settings.backends)
+        where = self._known.where
+        if isinstance(where, ServicePlace):
+            return where
+        settings = self.site.psik
+        return JobStore(where or settings.prefix, settings.backends)
+
+    def _learn(self, connection: Connection) -> _Known:
+        """What is to be known of a connection, but for its secrets. Reads files."""
+        name = self.psik_conn_id
+        if connection.conn_type not in {None, "", self.conn_type}:
+            raise ConfigurationError(
+                f"the connection {name!r} is of the type {connection.conn_type!r}",
+                mend=f"use one of the type {self.conn_type!r}",
+            )
+        extra = connection.extra_dejson
+        site_file, prefix = extra.get("site_file"), extra.get("prefix")
+        if not connection.host:
+            return _Known(site_file, Path(prefix) if prefix else None)
         if prefix:
             raise ConfigurationError(
-                f"the connection {self.psik_conn_id!r} names a service and a job folder",
+                f"the connection {name!r} names a service and a job folder",
                 mend="leave the host empty, or the job folder",
             )
         url = url_of(connection)
         if url.startswith("http://"):
-            return service_place(url)
+            return _Known(site_file, service_place(url))
         address = service_of(connection)
-        return ServicePlace(address.url, address.url, address.context)
+        return _Known(site_file, ServicePlace(address.url, address.url, address.context))
+
+    def _without(self, error: AirflowNotFoundException) -> _Known:
+        """No connection: right for the default one; a mistake in any other name."""
+        if self.psik_conn_id != self.default_conn_name:
+            raise ConfigurationError(
+                f"there is no connection {self.psik_conn_id!r}",
+                mend=f"make one of the type {self.conn_type!r}, or mend its name",
+            ) from error
+        self.log.debug("no connection %r: using the site settings", self.psik_conn_id)
+        return _Known(None, None)
 
     def _open(self) -> JobAccess:
         if isinstance(self._place, JobStore):
@@ -204,23 +239,6 @@ class PsikHook(BaseHook):
 
         _no_line_per_request()
         return open_place_async(self._place)
-
-    def _checked(self, connection: Connection) -> Connection:
-        if connection.conn_type not in {None, "", self.conn_type}:
-            raise ConfigurationError(
-                f"the connection {self.psik_conn_id!r} is of the type {connection.conn_type!r}",
-                mend=f"use one of the type {self.conn_type!r}",
-            )
-        return connection
-
-    def _without(self, error: AirflowNotFoundException) -> None:
-        """No connection: right for the default one; a mistake in any other name."""
-        if self.psik_conn_id != self.default_conn_name:
-            raise ConfigurationError(
-                f"there is no connection {self.psik_conn_id!r}",
-                mend=f"make one of the type {self.conn_type!r}, or mend its name",
-            ) from error
-        self.log.debug("no connection %r: using the site settings", self.psik_conn_id)
 
 
 def _close(access: JobAccess | None) -> None:

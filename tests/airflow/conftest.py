@@ -81,11 +81,15 @@ class Place:
         conn_id: the Airflow connection to it.
         prefix: the folder of the jobs.
         url: the service in front of it; empty where there is none.
+        process: that service's.
+        restart: start it again, at the same address.
     """
 
     conn_id: str
     prefix: Path
     url: str = ""
+    process: Any = None
+    restart: Callable[[], None] = lambda: None
 
 
 @pytest.fixture(scope="session")
@@ -128,20 +132,30 @@ def _served(folder: Path, url: str, settings: Mapping[str, Any]) -> Iterator[Pla
     backends = {"local": {"type": "local", "attributes": {"grace_seconds": "2"}}}
     document = {"prefix": str(place.prefix), "backends": backends, **settings}
     (folder / "psik.json").write_text(json.dumps(document))
-    words = [Path(sys.executable).parent / "lclstream", "psik", "serve", url]
-    words += ["--config", folder / "psik.json", "--loopback-caller", "airflow"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True)
+    words = [Path(sys.executable).parent / "lclstream", "psik", "serve"]
+    options = ["--config", folder / "psik.json", "--loopback-caller", "airflow"]
+    processes: list[subprocess.Popen[str]] = []
+
+    def start() -> None:
+        with (folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [*words, place.url or url, *options], stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        processes.append(process)
+        place.process, place.url = process, json.loads(process.stdout.readline())["listening"]
+
+    place.restart = start
+    variable = f"AIRFLOW_CONN_{place.conn_id.upper()}"
     try:
-        place.url = json.loads(process.stdout.readline())["listening"]
-        variable = f"AIRFLOW_CONN_{place.conn_id.upper()}"
+        start()
         os.environ[variable] = json.dumps({"conn_type": "psik", "host": place.url})
         yield place
-        del os.environ[variable]
     finally:
-        process.terminate()
-        process.wait(20)
-        process.stdout.close()
+        os.environ.pop(variable, None)
+        for process in processes:
+            process.terminate()
+            process.wait(20)
+            process.stdout.close()
         for job in JobStore(place.prefix).jobs():
             job.cancel()
 
