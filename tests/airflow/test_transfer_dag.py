@@ -40,9 +40,19 @@ def request(**changes):
 
 
 @pytest.fixture
-def jobs_of_this_test(site):
+def kept_in():
+    """Where this test's transfers have their jobs: see the fixture `place`."""
+    return "folder"
+
+
+@pytest.fixture
+def jobs_of_this_test(kept_in, request, monkeypatch):
     """The jobs made since the test began, by the first word of their names."""
-    store = JobStore(site)
+    place = request.getfixturevalue(f"{kept_in}_place")
+    if place.url:
+        document = {"conn_type": "psik", "host": place.url}
+        monkeypatch.setenv("AIRFLOW_CONN_PSIK_DEFAULT", json.dumps(document))
+    store = JobStore(place.prefix)
     before = {job.jobid for job in store.jobs()}
 
     def find():
@@ -94,7 +104,7 @@ def pulled(pulls):
     return [json.loads(pull.stdout.splitlines()[-1]) for pull in pulls]
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(("ranks", "kept_in"), [(1, "folder"), (2, "folder"), (2, "service")])
 def test_everything_that_was_produced_is_delivered(run_dag, consumers, jobs_of_this_test, ranks):
     with consumers(2) as pulls:
         end = run_dag(DAG_ID, request(ranks=ranks))
@@ -132,6 +142,7 @@ def test_lost_messages_fail_the_run_with_the_numbers(run_dag, jobs_of_this_test)
     assert time.monotonic() - begun < 60
 
 
+@pytest.mark.parametrize("kept_in", ["folder", "service"])
 def test_a_failed_streamer_is_settled_and_fails_the_run(run_dag, consumers, jobs_of_this_test):
     broken = {
         "source_identifier": "/no/such/file.h5",
@@ -186,6 +197,7 @@ def test_the_example_in_the_documentation_of_the_dag_is_a_request(airflow_db, re
     TransferRequest.model_validate(request() | {"streamer": json.loads(text)})
 
 
+@pytest.mark.parametrize("kept_in", ["folder", "service"])
 def test_a_mistake_is_told_before_anything_runs(run_dag, jobs_of_this_test):
     end = run_dag(DAG_ID, request(streamer={"event_source": {"type": "InternalEventSorce"}}))
     assert (end.state, end.states["buffer_up"]) == ("failed", "failed")

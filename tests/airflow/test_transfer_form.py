@@ -84,6 +84,23 @@ def test_a_size_may_be_written_as_text_or_as_a_number(form, value, size_bytes):
     assert param.schema["type"][0] == "string"
 
 
+def test_a_transfer_whose_buffers_could_take_every_slot_is_refused(monkeypatch, tmp_path):
+    from airflow_provider_lclstream.operators.transfer import BufferUpOperator
+    from lclstreamer.core.errors import ConfigurationError
+
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        f"psik: {{prefix: {tmp_path}, backends: {{default: {{attributes: {{slots: '3'}}}}}}}}"
+    )
+    monkeypatch.setenv("AIRFLOW__LCLSTREAM__SITE_FILE", str(site))
+    buffer_up = BufferUpOperator(task_id="buffer_up")
+    monkeypatch.setenv("AIRFLOW__LCLSTREAM__MAX_ACTIVE_TRANSFERS", "2")
+    assert buffer_up.make_job({"params": REQUEST})[0].name == "buffer mfxx00126 run 17"
+    monkeypatch.setenv("AIRFLOW__LCLSTREAM__MAX_ACTIVE_TRANSFERS", "3")
+    with pytest.raises(ConfigurationError, match="no streamer would ever start"):
+        buffer_up.make_job({"params": REQUEST})
+
+
 def test_over_rest_a_request_starts_a_run_and_a_mistake_is_told(api):
     token = api.token("arp")
     path = "/api/v2/dags/lclstream_transfer/dagRuns"
