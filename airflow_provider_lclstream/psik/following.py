@@ -75,13 +75,13 @@ def logs(
         names = [name] if name else facts.logs
         print_json({each: _whole(access, jobid, each) for each in names})
         return
-    reader = _Reader(access, jobid, name or f"stdout.{max(facts.jobndx, 1)}")
+    patience = Patience(access, WEEK_SECONDS if follow else 0)
+    reader = _Reader(access, patience, jobid, name or f"stdout.{max(facts.jobndx, 1)}")
     if tail is not None:
         reader.skip_to_last(tail)
     if not follow:
         reader.print_rest()
         return
-    patience = Patience(access, WEEK_SECONDS)
     while _is_pending(facts):
         if reader.name in facts.logs:
             reader.print_rest()
@@ -92,8 +92,8 @@ def logs(
 class _Reader:
     """Prints a log from where it was left off."""
 
-    def __init__(self, access: JobAccess, jobid: str, name: str) -> None:
-        self._access, self._jobid, self.name = access, jobid, name
+    def __init__(self, access: JobAccess, patience: Patience, jobid: str, name: str) -> None:
+        self._access, self._patience, self._jobid, self.name = access, patience, jobid, name
         self._offset = 0
 
     def skip_to_last(self, count: int) -> None:
@@ -103,10 +103,13 @@ class _Reader:
 
     def print_rest(self) -> None:
         """Print what has been added."""
-        while piece := self._access.read_log(self._jobid, self.name, self._offset, PIECE_BYTES):
+        while piece := self._patience.bear(self._piece):
             self._offset += len(piece)
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
+
+    def _piece(self) -> bytes:
+        return self._access.read_log(self._jobid, self.name, self._offset, PIECE_BYTES)
 
 
 def _is_pending(facts: JobFacts) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from lclstreamer.core.errors import LCLStreamError, TemporaryError
 from lclstreamer.core.output import note
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.access.base import JobAccess
     from airflow_provider_lclstream.psik.facts import JobFacts
 
+Answer = TypeVar("Answer")
 ROUND_SECONDS = 60.0
 RETRY_SECONDS = 2.0
 AWAY_SECONDS = 600.0
@@ -48,11 +50,15 @@ class Patience:
                 return seen
 
     def look(self, jobid: str, after: int, wait_seconds: float) -> JobFacts:
-        """As `JobAccess.look`; an error that may pass is borne for a while."""
+        """As `JobAccess.look`, with patience."""
+        return self.bear(lambda: self._access.look(jobid, after=after, wait_seconds=wait_seconds))
+
+    def bear(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask; an error that may pass is borne for a while."""
         began, is_told = time.monotonic(), False
         while True:
             try:
-                return self._access.look(jobid, after=after, wait_seconds=wait_seconds)
+                return ask()
             except LCLStreamError as error:
                 now = time.monotonic()
                 if not error.transient or now > min(began + AWAY_SECONDS, self._deadline):

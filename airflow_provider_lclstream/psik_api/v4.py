@@ -185,7 +185,7 @@ def _add_logs(router: APIRouter) -> None:
 def _add_files(router: APIRouter) -> None:
     @router.get("/jobs/{jobid}/files", response_model=dict[str, Any])
     def files(service: Service, caller: Known, jobid: str) -> Response:
-        """List the files of a job."""
+        """List the files of a job and those in its folders; 10,000 of them at most."""
         return file_answer(service.see(caller, jobid), "", None)
 
     @router.post("/jobs/{jobid}/files")

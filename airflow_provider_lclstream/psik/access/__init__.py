@@ -1,1 +1,10 @@
-"""Ways to jobs: a folder on this machine, or a service over HTTP; the same verbs on both."""
+"""Ways to jobs: a folder on this machine, or a service over HTTP; the same verbs on both.
+
+::
+
+    base       the verbs                           folder         jobs in a folder
+    places     where a service is                  service        jobs on one
+    question   a request and its answer            service_async  the same for event loops
+    questions  every request of /v4                refusals       what errors mean
+    rounds     how often to ask
+"""

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -261,6 +262,45 @@ def test_plain_http_stays_on_this_machine(
     assert ended.returncode == 4
     assert "exit code 4" in ended.stdout
     assert psik("ls", "--identity", "x", there=[]).returncode == 64
+
+
+@pytest.mark.parametrize("where", ["folder"], indirect=True)
+def test_watching_outlives_a_restart_of_the_service(
+    psik: Psik, where: list[str], spec: Callable[[str], str], people: tuple[Path, str],
+    processes: Any, wait_for: Any,
+) -> None:  # fmt: skip
+    folder, url = people
+
+    def serve() -> Any:
+        served = processes.start(
+            ["lclstream", "psik", "serve", url, *where, "--identity", folder / "server"]
+        )
+        wait_for(lambda: "listening" in served.stdout or served.process.poll() is not None)
+        assert served.process.poll() is None, served.stderr
+        return served
+
+    there = ["--service", "psik", "--identity", str(folder / "alice")]
+    served = serve()
+    script = "while [ ! -e go ]; do sleep 0.1; done; echo went; exit 7"
+    jobid = psik("run", spec(script), there=there).stdout.strip()
+    words = ["lclstream", "psik", "watch", jobid, *there]
+    watching = processes.start([*words, "--json"])
+    following = processes.start(["lclstream", "psik", "logs", "-f", jobid, *there])
+    wait_for(lambda: "active" in watching.stdout)
+    served.stop(signal.SIGKILL)
+    for waiting in (watching, following):
+        wait_for(
+            lambda waiting=waiting: "asking again" in waiting.stderr,
+            timeout_seconds=20, what=f"patience, not {waiting.stderr!r}",
+        )  # fmt: skip
+    serve()
+    prefix = Path(json.loads(Path(where[1]).read_text())["prefix"])
+    (prefix / jobid / "work" / "go").touch()
+    assert watching.wait(30) == 7
+    assert following.wait(30) == 0
+    states = [json.loads(line)["state"] for line in watching.stdout.splitlines()]
+    assert states == ["new", "queued", "active", "failed"]
+    assert following.stdout == "went\n"
 
 
 @pytest.mark.parametrize("where", ["folder"], indirect=True)
