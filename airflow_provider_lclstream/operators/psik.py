@@ -47,9 +47,11 @@ class PsikJobOperator(JobWaitingOperator):
     The job finds in its environment which task it belongs to, under Airflow's own names:
     ``AIRFLOW_CTX_DAG_ID``, ``AIRFLOW_CTX_TASK_ID`` and ``AIRFLOW_CTX_DAG_RUN_ID``.
 
-    Marking the task as failed or successful cancels the job. Airflow does not tell a trigger that
-    had not begun yet, so where no job may outlive its DAG run, add a teardown that cancels, as
-    ``lclstream_transfer`` does.
+    The job outlives its worker, the triggerer and the scheduler: the next try takes it up again.
+    Marking the task as failed or successful cancels it. Its trigger or its worker does that, and,
+    where neither is there, the API server (`airflow_provider_lclstream.plugin.listener`), if it
+    reaches the jobs. Where it does not, and no job may outlive its DAG run, add a teardown that
+    cancels, as ``lclstream_transfer`` does.
 
     Args:
         job_spec: the job, as a `JobSpec` or a mapping; its texts are templates.

@@ -60,7 +60,7 @@ def _end_job_of(task_instance: Any) -> None:
     # One that is tried again has its job taken up again.
     if _name_of(task_instance.state) in ENDED and (session := _session_of(task_instance)):
         place = {"task_id": task_instance.task_id, "map_index": task_instance.map_index}
-        _end(_jobs_of(session, task_instance, **place))
+        _end_after_commit(session, _jobs_of(session, task_instance, **place))
 
 
 def _end_jobs_of_skipped(dag_run: Any) -> None:
@@ -69,7 +69,8 @@ def _end_jobs_of_skipped(dag_run: Any) -> None:
         return
     skipped = dag_run.get_task_instances(state=["skipped"], session=session)
     places = {(task.task_id, task.map_index) for task in skipped}
-    _end({place: job for place, job in started.items() if place in places})
+    ended = {place: job for place, job in started.items() if place in places}
+    _end_after_commit(session, ended)
 
 
 def _name_of(state: Any) -> str:
@@ -104,11 +105,18 @@ def _jobs_of(session: Session, row: Any, **place: Any) -> dict[Place, tuple[str,
     return found
 
 
-def _end(jobs: Mapping[Place, tuple[str, str]]) -> None:
-    """Cancel them without holding Airflow up."""
-    if jobs:
-        found = list(jobs.values())
+def _end_after_commit(session: Session, jobs: Mapping[Place, tuple[str, str]]) -> None:
+    """Cancel them once the end of their tasks is recorded, without holding Airflow up.
+
+    A trigger that sees its job canceled before would have a deferred task go on.
+    """
+    from sqlalchemy import event
+
+    def start(_: Session) -> None:
         threading.Thread(target=_cancel, args=[found], name="ending", daemon=True).start()
+
+    if found := list(jobs.values()):
+        event.listen(session, "after_commit", start, once=True)
 
 
 def _cancel(found: Iterable[tuple[str, str]]) -> None:

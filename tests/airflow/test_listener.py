@@ -34,6 +34,8 @@ def test_a_task_that_was_ended_ends_its_job(rows, wait_for, state):
     _, task, job = rows
     task.state = state
     getattr(listener, f"on_task_instance_{state}")(task_instance=task)
+    assert _ending() == [], "a trigger that saw this now would have the task go on"
+    object_session(task).commit()
     wait_for(lambda: job.reconcile() == "canceled", timeout_seconds=20, what="the cancel")
 
 
@@ -42,10 +44,12 @@ def test_a_task_that_was_skipped_with_its_run_ends_its_job(rows, wait_for):
 
     run, task, job = rows
     listener.on_dag_run_failed(dag_run=run)
+    object_session(task).commit()
     assert _ending() == [], "its task succeeded: the service is meant to go on"
     task.state = "skipped"
     object_session(task).flush()  # as Airflow does before it tells
     listener.on_dag_run_failed(dag_run=run)
+    object_session(task).commit()
     wait_for(lambda: job.reconcile() == "canceled", timeout_seconds=20, what="the cancel")
 
 
@@ -56,6 +60,7 @@ def test_a_task_that_goes_on_keeps_its_job(rows, state):
     _, task, _ = rows
     task.state = state
     listener.on_task_instance_failed(task_instance=task)
+    object_session(task).commit()
     assert _ending() == []
 
 
