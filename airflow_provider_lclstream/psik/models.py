@@ -219,6 +219,12 @@ class Callback(_Model):
     """The reason, exit code or native id."""
 
 
+SERVICE_KEYS = frozenset({
+    "policy", "environment", "max_body", "max_upload", "reconcile_seconds", "longest_wait_seconds",
+})  # fmt: skip
+"""What a service's file says beside; whoever works on its jobs directly may read the same file."""
+
+
 class PsikConfig(_Model):
     """The configuration file ``psik.json``."""
 
@@ -226,6 +232,13 @@ class PsikConfig(_Model):
     """The folder of job folders."""
     backends: dict[str, BackendConfig] = {"default": BackendConfig()}
     """The backends by name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_the_services(cls, data: Any) -> Any:
+        if cls is PsikConfig and isinstance(data, dict):
+            return {key: value for key, value in data.items() if key not in SERVICE_KEYS}
+        return data
 
     @field_validator("backends")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 
 import pytest
@@ -129,3 +130,16 @@ def test_jobs_from_a_laptop(follow, tmp_path):
     assert "result.json" in rest.stdout
     assert json.loads((tmp_path / "results" / "result.json").read_text()) == {"answer": 42}
     assert len([path for path in (tmp_path / "jobs").iterdir() if path.name[0].isdigit()]) == 1
+
+
+def test_a_facility_runs_a_job_service(follow, repository, tmp_path):
+    shutil.copy(repository / "docs" / "examples" / "callback-receiver.py", tmp_path)
+    answers = follow("run-a-job-service.md")
+    done = [answer.stdout for answer in answers]
+    assert "mfx" in done[0]
+    assert "login-node" in done[0]
+    assert done[5].split()[-2:] == ["mfx", "local"]
+    assert '"status":"ok"' in done[6]
+    assert 'lclstream_jobs_known_jobs{state="new"} 0' in done[6]
+    assert done[9].split()[-3:] == ["queued", "active", "completed"]
+    assert "completed" in done[10]

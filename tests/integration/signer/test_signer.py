@@ -272,7 +272,7 @@ def test_systemd_hands_over_the_socket(
 def test_the_units_are_sound(repository, require):
     require(shutil.which("systemd-analyze"), "install systemd")
     units = sorted((repository / "deploy" / "systemd").glob("lclstream-*"))
-    assert len(units) == 4
+    assert len(units) == 5
     done = subprocess.run(
         ["systemd-analyze", "verify", *map(str, units)],
         capture_output=True, text=True, check=False, timeout=60,

@@ -35,12 +35,26 @@ def load_transfer(path: Path) -> None:
     TransferRequest.model_validate(json.loads(path.read_text()))
 
 
+def load_service(path: Path) -> None:
+    from airflow_provider_lclstream.psik_api.settings import ServiceConfig
+    from lclstreamer.core.config_file import load_model
+
+    load_model(path, ServiceConfig)
+
+
+def load_program(path: Path) -> None:
+    # tests/integration runs it; here it has to be Python.
+    compile(path.read_text(), path, "exec")
+
+
 def load_dag(path: Path) -> None:
     # tests/airflow runs it; here it has to be Python.
     compile(path.read_text(), path, "exec")
 
 
 LOADERS = {
+    "callback": load_program,
+    "service": load_service,
     "dag": load_dag,
     "streamer": load_streamer,
     "site": load_site,

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_lclstream.psik.config import find_config
+from airflow_provider_lclstream.psik.models import SERVICE_KEYS, PsikConfig
+from airflow_provider_lclstream.psik_api.settings import ServiceConfig
 from lclstreamer.core.errors import ConfigurationError
 
 
@@ -65,3 +67,11 @@ def test_mistakes_are_located(tmp_path: Path) -> None:
         find_config(path)
     assert "psik.yaml:3:" in caught.value.render()
     assert "did you mean 'queue_name'" in caught.value.render()
+
+
+def test_a_services_file_is_read_without_what_is_the_services(tmp_path: Path) -> None:
+    assert set(ServiceConfig.model_fields) - set(PsikConfig.model_fields) == SERVICE_KEYS
+    path = tmp_path / "psik.yaml"
+    path.write_text(f"prefix: {tmp_path}\npolicy: {{rules: []}}\nmax_body: 1 MiB\n")
+    assert find_config(path).prefix == tmp_path
+    assert find_config(path, ServiceConfig).max_body == 2**20
