@@ -103,8 +103,9 @@ def page(states: Iterable[JobState], limit: int, before: str | None) -> Question
 
 
 def cancel(jobid: str, reason: str) -> Question[JobFacts]:
-    """End a job."""
-    return Question("DELETE", _job(jobid), _facts, params={"reason": reason[:500]})
+    """End a job; the service says who did it, and the reason if it is more than that."""
+    params = {} if reason == "canceled" else {"reason": reason[:500]}
+    return Question("DELETE", _job(jobid), _facts, params=params)
 
 
 def remove(jobid: str) -> Question[None]:

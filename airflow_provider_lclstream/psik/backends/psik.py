@@ -66,6 +66,8 @@ class PsikBackend:
     def __init__(self, name: str, config: BackendConfig, prefix: Path) -> None:
         self.name, self.prefix = name, prefix
         self.settings = read_settings(RemoteSettings, name, config.attributes)
+        if self.settings.remote_url.startswith("http://"):
+            service_place(self.settings.remote_url)  # refused here, not once there are jobs
         self._spoken: dict[str, UpstreamJobs] = {}
 
     def check(self, spec: JobSpec) -> None:

@@ -104,6 +104,8 @@ def test_it_is_canceled_with_its_reason_and_stays_so(access: JobAccess) -> None:
     assert _end(access, made.jobid) is JobState.canceled
     assert access.look(made.jobid).info.endswith("the run was stopped")
     assert access.cancel(made.jobid, "again").info.endswith("the run was stopped")
+    other = access.create(JobSpec(script="true"), submit=False)
+    assert access.cancel(other.jobid).info in {"canceled", "canceled by me"}
 
 
 def test_waiting_ends_with_news_a_file_or_the_time(access: JobAccess) -> None:

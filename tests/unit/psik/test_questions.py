@@ -12,9 +12,10 @@ from airflow_provider_lclstream.psik.access import questions
 from airflow_provider_lclstream.psik.access.places import service_place
 from airflow_provider_lclstream.psik.access.refusals import refusal
 from airflow_provider_lclstream.psik.access.rounds import SHORTEST_ROUND_SECONDS, Rounds
+from airflow_provider_lclstream.psik.backends.psik import PsikBackend
 from airflow_provider_lclstream.psik.facts import JobFacts, facts_of
 from airflow_provider_lclstream.psik.job import JobNotFoundError
-from airflow_provider_lclstream.psik.models import JobSpec
+from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
 from airflow_provider_lclstream.psik.store import JobStore
 from lclstreamer.core.errors import (
@@ -148,5 +149,11 @@ def test_plain_http_on_this_machine_needs_no_identity(url: str, tmp_path: Path) 
 def test_plain_http_goes_nowhere_else(url: str) -> None:
     with pytest.raises(ConfigurationError, match="not on this machine"):
         service_place(url)
+    config = BackendConfig(type="psik", attributes={"remote_url": url})
+    with pytest.raises(ConfigurationError, match="not on this machine"):
+        PsikBackend("far", config, Path("/nowhere"))
+
+
+def test_what_is_no_url_is_told() -> None:
     with pytest.raises(BadInputError):
         service_place("http://[::1")
