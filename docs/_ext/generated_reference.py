@@ -73,6 +73,17 @@ def jobs_page() -> str:
     return schema_page("A job's specification", intro, JobSpec)
 
 
+def job_service_page() -> str:
+    """The service's configuration file."""
+    from airflow_provider_lclstream.psik_api.settings import ServiceConfig
+
+    intro = (
+        "What `lclstream psik serve --config FILE` reads, YAML or JSON. Without `policy` and what "
+        "follows it is the `psik.json` of a folder of jobs."
+    )
+    return schema_page("A job service's configuration", intro, ServiceConfig)
+
+
 def psik_api_page() -> str:
     """The service's requests, and its OpenAPI document."""
     from airflow_provider_lclstream.psik_api.app import create_app
@@ -251,6 +262,7 @@ PAGES = {
     "transfer": transfer_page,
     "rules": rules_page,
     "jobs": jobs_page,
+    "job-service": job_service_page,
     "psik-api": psik_api_page,
     "site": site_page,
     "airflow": airflow_page,

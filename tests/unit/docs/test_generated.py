@@ -12,8 +12,8 @@ import pytest
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGES = (
-    "configuration", "buffer", "transfer", "rules", "jobs", "psik-api", "site", "airflow",
-    "metrics", "errors", "states",
+    "configuration", "buffer", "transfer", "rules", "jobs", "job-service", "psik-api", "site",
+    "airflow", "metrics", "errors", "states",
 )  # fmt: skip
 
 
