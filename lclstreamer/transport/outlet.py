@@ -176,7 +176,6 @@ class Outlet:
         if not self._is_within_run:
             frame = sp.encode_control({"dismissed": f"{why}; its messages went to others"})
             send_all(self._wire, frame, TICK_SECONDS)
-            self._wire.finish()
 
     def _read(self) -> None:
         view = memoryview(bytearray(_REVERSE_BYTES))
