@@ -107,7 +107,7 @@ def elog_book():
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory, bundles, make_api, wait_for, broker):
+def live(tmp_path_factory, bundles, make_api, wait_for, broker, service_place):
     from airflow_provider_lclstream.sim import airflow_instance
 
     home = tmp_path_factory.mktemp("live")
@@ -134,6 +134,9 @@ def live(tmp_path_factory, bundles, make_api, wait_for, broker):
     settings.connections.update(
         kafka_default={"conn_type": "kafka", "extra": kafka},
         lclstream_airflow_api={**account, "password": settings.password},
+    )
+    settings.connections.update(
+        job_service={"conn_type": "psik", "host": service_place.url},
     )
     instance = airflow_instance.AirflowInstance(settings)
     try:
@@ -171,6 +174,26 @@ def test_a_deferred_task_marked_failed_cancels_its_job(live):
     assert live.call("PATCH", f"{run}/taskInstances/job", {"new_state": "failed"})
     live.until(lambda: job.reconcile() == "canceled", "the job is canceled", 30)
     assert live.state(run, "job") == "failed"
+
+
+def test_what_a_job_prints_is_in_its_tasks_log_while_it_runs(live, service_place):
+    """A job on a service, waited for in the triggerer; then its task is marked."""
+    run = live.start("job_prints", "prints")
+
+    def shown():
+        text = json.dumps(live.call("GET", f"{run}/taskInstances/job/logs/1"))
+        return [number for number in range(1, 600) if f'stdout.1: line {number}"' in text]
+
+    live.until(lambda: len(shown()) > 5, "its lines appear")
+    numbers = shown()
+    assert numbers == list(range(1, len(numbers) + 1)), "each once, in order"
+    assert live.state(run, "job") == "deferred"
+    text = json.dumps(live.call("GET", f"{run}/taskInstances/job/logs/1"))
+    assert "HTTP Request" not in text
+    jobid = live.call("GET", f"{run}/taskInstances/job/xcomEntries/jobid")["value"].strip('"')
+    job = JobStore(service_place.prefix).get(jobid)
+    assert live.call("PATCH", f"{run}/taskInstances/job", {"new_state": "failed"})
+    live.until(lambda: str(job.state()) == "canceled", "the job is canceled", 30)
 
 
 def test_a_cleared_task_starts_over_and_leaves_nothing_behind(live):

@@ -63,6 +63,17 @@ with DAG(dag_id="job_survives_its_worker", schedule=None):
         retry_delay=timedelta(seconds=1),
     )
 
+with DAG(dag_id="job_prints", schedule=None):
+    PsikJobOperator(
+        task_id="job",
+        psik_conn_id="job_service",
+        job_spec={
+            "name": "prints",
+            "backend": "local",
+            "script": "for n in $(seq 600); do echo line $n; sleep 1; done\n",
+        },
+    )
+
 with DAG(dag_id="job_runs_long", schedule=None):
     PsikJobOperator(
         task_id="job", job_spec={"name": "long", "backend": "local", "script": "exec sleep 600\n"}
