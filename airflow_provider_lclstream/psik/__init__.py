@@ -6,8 +6,9 @@
     states     the checked transition table        job        one job: submit, cancel, reconcile
     state_log  status.csv, append-only             backends/  who runs it: local, slurm, ...
     layout     the names inside a job folder       runner     the small process around a script
-    reached    `lclstream psik reached`, quick     cli        `lclstream psik ...`
     facts      what is told of a job               access/    the verbs, here or on a service
+    reached    `lclstream psik reached`, quick     callbacks/ who is told of every state
+    cli        the way in, light                   command_line/  the verbs of `lclstream psik`
 
 `states`, `layout`, `state_log`, `processes`, `local_queue`, `runner` and `reached` import nothing
 but the standard library and each other: they run inside every job, and a job should start at once.

@@ -27,6 +27,6 @@ def fast_main(argv: Sequence[str]) -> int:
 
         module, _, function = ELSEWHERE[argv[0]].partition(":")
         return getattr(import_module(module), function)(list(argv[1:]))
-    from airflow_provider_lclstream.psik.commands import run_words
+    from airflow_provider_lclstream.psik.command_line.verbs import run_words
 
     return run_words(list(argv))

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from airflow_provider_lclstream.psik.command_options import (
+from airflow_provider_lclstream.psik.command_line.files import files
+from airflow_provider_lclstream.psik.command_line.following import logs, watch
+from airflow_provider_lclstream.psik.command_line.options import (
     AsJson,
     Config,
     Identity,
@@ -20,16 +22,14 @@ from airflow_provider_lclstream.psik.command_options import (
     Service,
     open_access,
 )
-from airflow_provider_lclstream.psik.files import files
-from airflow_provider_lclstream.psik.following import logs, watch
-from airflow_provider_lclstream.psik.patience import Patience, exit_code
-from airflow_provider_lclstream.psik.states import JobState
-from airflow_provider_lclstream.psik.tables import (
+from airflow_provider_lclstream.psik.command_line.patience import Patience, exit_code
+from airflow_provider_lclstream.psik.command_line.tables import (
     history_line,
     place_of,
     show_backends,
     show_lines,
 )
+from airflow_provider_lclstream.psik.states import JobState
 from lclstreamer.core.command_line import new_app, run_app
 from lclstreamer.core.errors import BadInputError
 from lclstreamer.core.output import note, print_json

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from airflow_provider_lclstream.psik.command_options import (
+from airflow_provider_lclstream.psik.command_line.options import (
     AsJson,
     Config,
     Identity,
@@ -17,7 +17,7 @@ from airflow_provider_lclstream.psik.command_options import (
     Service,
     open_access,
 )
-from airflow_provider_lclstream.psik.tables import show_files
+from airflow_provider_lclstream.psik.command_line.tables import show_files
 from lclstreamer.core.errors import BadInputError, LCLStreamError, OutputError
 from lclstreamer.core.output import note, print_json
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from airflow_provider_lclstream.psik.command_options import (
+from airflow_provider_lclstream.psik.command_line.options import (
     AsJson,
     Config,
     Identity,
@@ -15,9 +15,9 @@ from airflow_provider_lclstream.psik.command_options import (
     Service,
     open_access,
 )
-from airflow_provider_lclstream.psik.patience import Patience, exit_code
+from airflow_provider_lclstream.psik.command_line.patience import Patience, exit_code
+from airflow_provider_lclstream.psik.command_line.tables import history_line
 from airflow_provider_lclstream.psik.states import JobState
-from airflow_provider_lclstream.psik.tables import history_line
 from lclstreamer.core.output import print_json
 
 if TYPE_CHECKING:

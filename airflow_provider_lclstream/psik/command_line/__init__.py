@@ -1,0 +1,1 @@
+"""The verbs of ``lclstream psik``, on a folder or a service alike."""
