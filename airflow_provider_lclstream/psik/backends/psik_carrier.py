@@ -27,10 +27,10 @@ BEAT_SECONDS = 10
 
 _CARRIER = r"""#!/usr/bin/env bash
 # Runs the job in .lclstream.tar, once, and leaves in .lclstream how it ended. Made by lclstream.
-limit={limit} grace={grace} beat=0 deadline=
+limit={limit} grace={grace} deadline=
 status=126 asked=false late=false problem=
-mkdir .lclstream 2>/dev/null || exit 0
 trap 'asked=true' TERM INT HUP
+mkdir .lclstream 2>/dev/null || exit 0
 finish() {{
   local number=null code=$status
   if [ "$status" -gt 128 ] && [ "$status" -le 192 ]; then number=$((status - 128)) code=null; fi
@@ -41,11 +41,14 @@ finish() {{
     $code $number $SECONDS $asked >.lclstream/noted
   printf '"reached_time_limit":%s,"problem":"%s"}}\n' $late "$problem" >>.lclstream/noted
   mv .lclstream/noted .lclstream/result.json
+  kill $beater 2>/dev/null
   exit "$status"
 }}
-: >.lclstream/alive >.lclstream/stdout
+: >.lclstream/stdout >.lclstream/alive
 : >.lclstream/stderr
-if [ -e .lclstream.cancel ]; then asked=true; finish; fi
+(while kill -0 $$; do : >.lclstream/alive; sleep {beat}; done) </dev/null >/dev/null 2>&1 &
+beater=$!
+if [ $asked = true ] || [ -e .lclstream.cancel ]; then asked=true; finish; fi
 if ! tar -xf .lclstream.tar; then problem='its files cannot be unpacked'; finish; fi
 rm -f .lclstream.tar
 session=$(command -v setsid)
@@ -60,7 +63,6 @@ while kill -0 $pid 2>/dev/null; do
     kill -$signal -- -$pid 2>/dev/null || kill -$signal $pid
     : ${{deadline:=$((SECONDS + grace))}}
   fi
-  if [ $SECONDS -ge $beat ]; then : >.lclstream/alive; beat=$((SECONDS + {beat})); fi
   sleep 1 >/dev/null 2>&1 &
   wait -n $pid $! 2>/dev/null
 done

@@ -25,6 +25,7 @@ from airflow_provider_lclstream.psik.backends.facility import (
 )
 from airflow_provider_lclstream.psik.backends.psik_carrier import (
     ALIVE,
+    BEAT_SECONDS,
     CANCEL,
     FOLDER,
     INPUT,
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS = {JobState.queued: 20.0, JobState.active: 10.0}
 """How often the folder of a job is looked at that the service says to be in this state: upstream
 loses rows of its state logs now and then."""
+ENDED_PATIENCE_SECONDS = 2.5 * BEAT_SECONDS
+"""How long a carrier may be silent when the service, too, says that it has ended."""
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4)
 _IDS_PER_PAGE = 1000
 _JOB_KEYS = {"script", "inherit_environment"}
@@ -167,6 +170,8 @@ class UpstreamJobs:
             return never_began(attempt, line, patience)
         if signs.has_result:
             return self._conclude(attempt, jobid)
+        if state.is_final:
+            patience = min(patience, ENDED_PATIENCE_SECONDS)
         if signs.silent_seconds < patience:
             return Observation(JobState.active, f"{jobid} there")
         with contextlib.suppress(LCLStreamError):
@@ -194,13 +199,14 @@ class UpstreamJobs:
 
     def _look(self, jobid: str) -> Signs | None:
         """What the carrier has left so far; None before it began."""
-        if FOLDER not in self._ask("GET", f"/{jobid}/files").json():
+        folder = self._ask("GET", f"/{jobid}/files").json().get(FOLDER)
+        if folder is None:
             return None
         answer = self._ask("GET", f"/{jobid}/files/{FOLDER}")
         files, now = answer.json(), time.time()
         with contextlib.suppress(KeyError, ValueError):
             now = parsedate_to_datetime(answer.headers["date"]).timestamp()  # its clock, not ours
-        seen = files.get(ALIVE, {"mtime": now})["mtime"]
+        seen = files.get(ALIVE, folder)["mtime"]
         return Signs(RESULT in files, now - float(seen))
 
     def _fetch(self, attempt: Attempt, jobid: str) -> None:

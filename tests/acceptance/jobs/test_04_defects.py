@@ -62,7 +62,7 @@ DEFECTS = {
     ],
     "A14 remote jobs: files flattened, ids of elsewhere, restarts stuck, results left behind": [
         "tests/interop/test_psik.py::test_upstreams_files_arrive_where_they_belong",
-        f"{REAL}/test_upstream_dialect.py::test_callbacks_bear_our_id",
+        f"{REAL}/test_upstream_dialect.py::test_callbacks_bear_our_id[remote_service]",
         f"{REAL}/test_conformance.py::test_another_attempt[psik]",
         f"{REAL}/test_conformance.py::test_another_attempt[psik-v3]",
         f"{REAL}/test_conformance.py::test_results_come_back[psik]",
