@@ -59,6 +59,8 @@ class LogTail:
         self.jobid = jobid
         self._clock = clock
         self._offsets: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
+        self._unfinished: dict[str, int] = {}
         self._allowed, self._counted = float(BYTES_PER_MINUTE), clock()
         self.pause_seconds = QUIET_SECONDS[0]
 
@@ -74,7 +76,10 @@ class LogTail:
         for name, size in sizes.items():
             known = self._offsets.get(name)
             fresh = size - (known or 0)
-            has_grown = has_grown or fresh > 0
+            has_grown = has_grown or size != self._sizes.get(name, 0)
+            self._sizes[name] = size
+            if self._unfinished.get(name) == size and not is_last:
+                continue
             most = int(self._allowed) if known is not None else BEGIN_BYTES
             length = min(fresh, max(most, BEGIN_BYTES) if is_last else most)
             if length <= 0 or length < min(fresh, BEGIN_BYTES):
@@ -89,9 +94,11 @@ class LogTail:
         if piece.skipped > 0:
             begin = content.find(b"\n") + 1  # what is left of a line says nothing
             left_out = format_bytes(piece.skipped + begin)
-            yield f"… {left_out} of {piece.name} left out, see the job's page (button 'Job')"
+            first = "" if piece.name in self._offsets else "the first "
+            yield f"… {first}{left_out} of {piece.name} left out, see the job's page (button 'Job')"
         if not piece.is_last:
             end = content.rfind(b"\n") + 1 or (end if end >= LINE_BYTES else 0)
+            self._unfinished[piece.name] = piece.offset + len(content)
         self._offsets[piece.name] = piece.offset + end
         self._allowed -= end
         for line in content[begin:end].split(b"\n"):

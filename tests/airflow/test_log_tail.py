@@ -62,7 +62,7 @@ def test_bytes_that_are_no_text_and_very_long_lines_are_shown(log):
 def test_of_a_log_that_is_there_already_only_the_end_is_shown(log):
     line = "0123456789abcde\n"
     shown = log.grow(line * 10_000)
-    assert shown[0].startswith("… 140.")
+    assert shown[0].startswith("… the first 140.")
     assert "left out, see the job's page" in shown[0]
     assert BEGIN_BYTES - 16 <= 16 * (len(shown) - 1) <= BEGIN_BYTES
     assert {f"{NAME}: {line.strip()}"} == set(shown[1:]), "no line is cut"
@@ -95,8 +95,13 @@ def test_a_silent_job_is_looked_at_less_often(log):
     for _ in range(20):
         log.grow("")
     assert log.tail.pause_seconds == QUIET_SECONDS[1]
-    log.grow("again\n")
+    log.grow("again\nand a beginning")
     assert log.tail.pause_seconds == QUIET_SECONDS[0]
+    for _ in range(20):
+        assert log.grow("") == [], "a line that is never finished is not read again and again"
+        assert list(log.tail.pieces({NAME: len(log.content)}, is_last=False)) == []
+    assert log.tail.pause_seconds == QUIET_SECONDS[1]
+    assert log.grow("", is_last=True) == [f"{NAME}: and a beginning"]
 
 
 def test_only_the_script_of_the_present_attempt_is_shown(log):

@@ -26,7 +26,7 @@ from lclstreamer.core.errors import LCLStreamError
 
 LOOK_SECONDS = 0.1
 PIECE_BYTES = 2**18
-SHARE = 5
+SHARE = 20
 """So many times as long as a look takes is the pause after it, at least."""
 
 
