@@ -22,7 +22,6 @@ from lclstreamer.transport.url import Endpoint
 
 TICK_SECONDS = 0.25
 """The longest time that a read or write blocks before its caller may look around."""
-SOCKET_BUFFER_BYTES = 4 << 20
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.5
 _BACKLOG = 1024
@@ -140,13 +139,15 @@ def _peer_of(connection: socket.socket) -> str:
 
 
 def tune(connection: socket.socket) -> None:
-    """Set what suits large messages: no delays, roomy buffers, and dead hosts are noticed."""
+    """Set what suits large messages: no delays, and dead hosts are noticed.
+
+    The sizes of the kernel's buffers are left to the kernel: one that was set would no longer grow
+    with the delay of a wide-area link, and is cut to a few hundred KiB on hosts as installed.
+    """
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _KEEPALIVE:
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        connection.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
 
 
 def send_all(wire: Wire, data: bytes, timeout_seconds: float) -> bool:

@@ -9,20 +9,22 @@ from __future__ import annotations
 import contextlib
 import json
 import tarfile
-import tempfile
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Observation
 from airflow_provider_lclstream.psik.backends.psik_signs import gone
-from airflow_provider_lclstream.psik.backends.results import write_below
+from airflow_provider_lclstream.psik.backends.results import (
+    ResultsRefusedError,
+    received,
+    write_below,
+)
 from airflow_provider_lclstream.psik.facts import JobLine
 from airflow_provider_lclstream.psik.layout import PRIVATE, write_json
 from airflow_provider_lclstream.psik.models import JobState
 from airflow_provider_lclstream.psik.runner import reason_of
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
-from lclstreamer.core.errors import BadInputError
 
 if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.access.service import ServiceAccess
@@ -89,7 +91,10 @@ class OurJobs:
             return Observation(line.state, info)
         job = service.look(line.jobid)
         has_run = any(row.state is JobState.active for row in job.history)
-        self._fetch(service, attempt, line.jobid)
+        try:
+            self._fetch(service, attempt, line.jobid)
+        except ResultsRefusedError as error:
+            return error.as_end(line.state)
         if job.result is not None:
             write_json(attempt.job.result(attempt.jobndx), job.result, sync=False)
         request = attempt.cancel_request
@@ -99,20 +104,10 @@ class OurJobs:
 
     def _fetch(self, service: ServiceAccess, attempt: Attempt, jobid: str) -> None:
         """Bring the work folder and the logs here, whole or not at all."""
-        with tempfile.TemporaryDirectory(dir=self._prefix / PRIVATE) as folder:
-            bundle, received = Path(folder) / "results.tar", 0
-            with bundle.open("wb") as stream:
-                for piece in service.results(jobid):
-                    received += len(piece)
-                    if received > self._settings.max_results:
-                        raise BadInputError(
-                            f"the results of job {jobid} are too long",
-                            mend="raise `max_results` of the backend",
-                        )
-                    stream.write(piece)
-            with tarfile.open(bundle) as tar:
-                for member in tar:
-                    _unpack(tar, member, attempt)
+        scratch, limit = self._prefix / PRIVATE, self._settings.max_results
+        with received(service.results(jobid), scratch, limit) as tar:
+            for member in tar:
+                _unpack(tar, member, attempt)
 
 
 def _files_of(work: Path) -> Generator[Mapping[str, bytes | IO[bytes]]]:

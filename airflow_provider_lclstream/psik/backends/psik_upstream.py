@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import math
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -42,12 +41,16 @@ from airflow_provider_lclstream.psik.backends.psik_signs import (
     lost,
     never_began,
 )
-from airflow_provider_lclstream.psik.backends.results import write_below
+from airflow_provider_lclstream.psik.backends.results import (
+    ResultsRefusedError,
+    received,
+    write_below,
+)
 from airflow_provider_lclstream.psik.backends.scheduled import mark_of
 from airflow_provider_lclstream.psik.layout import PRIVATE, write_json
 from airflow_provider_lclstream.psik.models import JobState
 from airflow_provider_lclstream.psik.runner import conclude
-from lclstreamer.core.errors import BadInputError, LCLStreamError
+from lclstreamer.core.errors import LCLStreamError
 
 if TYPE_CHECKING:
     import httpx2
@@ -181,7 +184,10 @@ class UpstreamJobs:
     def _conclude(self, attempt: Attempt, jobid: str) -> Observation:
         result = self._ask("GET", f"/{jobid}/files/{FOLDER}/{RESULT}").json()
         if not result["problem"]:
-            self._fetch(attempt, jobid)
+            try:
+                self._fetch(attempt, jobid)
+            except ResultsRefusedError as error:
+                return error.as_end("done")
         write_json(attempt.job.result(attempt.jobndx), result, sync=False)
         self._looked.pop(jobid, None)
         return Observation(*conclude(result, attempt.cancel_request), has_run=True)
@@ -211,25 +217,13 @@ class UpstreamJobs:
 
     def _fetch(self, attempt: Attempt, jobid: str) -> None:
         """Bring the work folder and the logs here."""
-        received = 0
-        with tempfile.TemporaryDirectory(dir=self._prefix / PRIVATE) as folder:
-            path = Path(folder) / RESULTS
-            with path.open("wb") as stream:
-                for piece in self._stream(f"{self._base}/{jobid}/files/{FOLDER}/{RESULTS}"):
-                    received += len(piece)
-                    if received > self._settings.max_results:
-                        raise BadInputError(
-                            f"the results of job {jobid} are too long",
-                            mend="raise `max_results` of the backend",
-                        )
-                    stream.write(piece)
-            with tarfile.open(path) as tar:
-                for member in tar:
-                    place = place_of(member.name, attempt.jobndx) if member.isreg() else None
-                    if place is not None:
-                        job = attempt.job
-                        root = job.logs if place[0] == "log" else job.work
-                        write_below(root, place[1], tar, member)
+        pieces = self._stream(f"{self._base}/{jobid}/files/{FOLDER}/{RESULTS}")
+        with received(pieces, self._prefix / PRIVATE, self._settings.max_results) as tar:
+            for member in tar:
+                place = place_of(member.name, attempt.jobndx) if member.isreg() else None
+                if place is not None:
+                    root = attempt.job.logs if place[0] == "log" else attempt.job.work
+                    write_below(root, place[1], tar, member)
 
     def _start(self, attempt: Attempt, jobid: str) -> None:
         with tempfile.TemporaryDirectory(dir=self._prefix / PRIVATE) as folder:

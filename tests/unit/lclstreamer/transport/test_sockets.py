@@ -10,7 +10,7 @@ import time
 import pytest
 
 from lclstreamer.core.errors import BadInputError, IncompleteStreamError, UnavailableError
-from lclstreamer.transport import sp
+from lclstreamer.transport import sp, wire
 from lclstreamer.transport.connect import open_pull, open_push
 from lclstreamer.transport.url import parse_endpoint
 
@@ -376,3 +376,12 @@ def test_endpoints_are_told_with_the_port_that_was_chosen():
     push = open_push(parse_endpoint(LOOPBACK), listen=True)
     assert push.endpoint.port > 0
     push.close(0.1)
+
+
+def test_the_kernel_sizes_its_buffers_itself():
+    """A size that is set no longer grows with the delay of a wide-area link."""
+    with socket.socket() as bare, socket.socket() as tuned:
+        wire.tune(tuned)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            mine, kernels = (each.getsockopt(socket.SOL_SOCKET, option) for each in (tuned, bare))
+            assert mine == kernels
