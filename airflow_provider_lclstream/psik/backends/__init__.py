@@ -1,4 +1,12 @@
-"""Who runs jobs. Each kind is one module with one class that fulfils `base.Backend`.
+"""Who runs jobs. Each kind has a module with the class that fulfils `base.Backend`.
+
+::
+
+    local                     this machine
+    slurm, ssh_slurm          slurm_options slurm_states commands scheduled
+    psik                      psik_ours (/v4); psik_upstream psik_carrier psik_signs (/v3, /v2)
+    iri, sfapi                iri_spec sfapi_statement sfapi_token facility facility_secrets
+    results                   what comes back from a service
 
 Installed packages add kinds through the entry-point group ``lclstream.psik_backends``.
 """
