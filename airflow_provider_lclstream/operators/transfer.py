@@ -19,7 +19,6 @@ from lclstreamer.core.errors import (
     BadInputError,
     IncompleteStreamError,
     TemporaryError,
-    UnavailableError,
 )
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class SettleOperator(JobWaitingOperator):
             endpoints = task_instance(context).xcom_pull(task_ids=self.buffer_task_id)
             if buffer_jobid is None or not endpoints:
                 return self._publish(context, None)
-            self._drain(buffer_jobid, endpoints)
+            self._drain(buffer_jobid)
             limit = request_of(context).drain_timeout_seconds + DRAIN_GRACE_SECONDS
             event = self.wait_for(JobWatch(buffer_jobid, time.time() + limit))
             return self._settle(context, event)
@@ -128,17 +127,14 @@ class SettleOperator(JobWaitingOperator):
             buffer_jobid = jobid_of(context, self.buffer_task_id) or ""
             return self._settle(context, read_event(event, buffer_jobid))
 
-    def _drain(self, jobid: str, endpoints: Mapping[str, Any]) -> None:
-        from nng_stream.client import ask
+    def _drain(self, jobid: str) -> None:
+        from airflow_provider_lclstream.transfer.launch_plan import DRAIN_FILE
 
         access = self.hook.access
         if access.look(jobid).state.is_final:
             return
-        try:
-            ask(str(endpoints.get("admin")), "/drain", "POST")
-        except UnavailableError:
-            if not access.look(jobid).state.is_final:
-                raise
+        # The buffer's ports are at its own site; its folder can be reached wherever its job can.
+        access.write_file(jobid, DRAIN_FILE, b"")
         self.log.info("no more producers come: buffer %s drains", jobid)
 
     def _settle(self, context: Context, event: JobEvent | None) -> dict[str, Any]:

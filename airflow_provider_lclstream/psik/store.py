@@ -87,7 +87,7 @@ class JobStore:
             OutputError: the folder cannot be written.
         """
         self.backend(spec.backend).check(spec)
-        checked = {_safe_path(name): content for name, content in (files or {}).items()}
+        checked = {safe_path(name): content for name, content in (files or {}).items()}
         recipe = _Recipe(spec, checked, {"owner": owner} if owner else {})
         try:
             if idempotency_key is None:
@@ -237,7 +237,12 @@ def _fill(job: JobFolder, recipe: _Recipe, backend: BackendConfig) -> None:
     write_atomically(job.status, f"{time.time():.6f},0,new,{json.dumps(facts)}\n".encode())
 
 
-def _safe_path(name: str) -> PurePosixPath:
+def safe_path(name: str) -> PurePosixPath:
+    """A path below a work folder.
+
+    Raises:
+        BadInputError: it leads out of it.
+    """
     path = PurePosixPath(name)
     is_safe = name and not path.is_absolute() and ".." not in path.parts and "\0" not in name
     if not is_safe or not path.parts:

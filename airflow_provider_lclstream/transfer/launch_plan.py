@@ -21,6 +21,8 @@ from lclstreamer.parameters.base import StrictModel
 
 ENDPOINTS_FILE = "endpoints.json"
 """What the buffer writes into its work folder when it listens."""
+DRAIN_FILE = "drain"
+"""What asks the buffer, once it is in that folder, to deliver what it has and end."""
 LEDGER_FILE = "ledger.json"
 """What the buffer writes there at its end."""
 REPORT_PATTERN = "report.r*.json"

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from lclstreamer.transport.run_queue import RunQueue
@@ -22,6 +23,8 @@ from nng_stream.side import Census
 logger = logging.getLogger(__name__)
 
 ENDPOINTS_FILE = "endpoints.json"
+DRAIN_FILE = "drain"
+"""Whoever can write the buffer's folder, but not reach its ports, asks with this file to drain."""
 SLAB_BYTES = 8 << 20
 """So large are the pieces that are read and sent at once, at most."""
 TICK_SECONDS = 0.02
@@ -82,7 +85,12 @@ class Buffer:
             "admin": admin_url,
             "pid": os.getpid(),
         }
+        self._drain_file.unlink(missing_ok=True)  # that was meant for another one
         write_json(self.settings.directory / ENDPOINTS_FILE, document)
+
+    @property
+    def _drain_file(self) -> Path:
+        return self.settings.directory / DRAIN_FILE
 
     def drain(self) -> None:
         """Take nothing more in, deliver the rest, and end."""
@@ -122,7 +130,7 @@ class Buffer:
     def _stimuli(self) -> Iterator[Stimulus]:
         now = time.monotonic()
         settings, census = self.settings, self.inlets.census
-        self._note_movement(now)
+        self._look_around(now)
         quiet_seconds = now - self._moved_at
         yield from sorted(self._asked, key=lambda stimulus: stimulus.name)
         if census.seen:
@@ -151,10 +159,13 @@ class Buffer:
         have_come = self.outlets.census.seen >= self.settings.expected_consumers
         return have_come and self.queue.is_delivered and self.outlets.is_done
 
-    def _note_movement(self, now: float) -> None:
+    def _look_around(self, now: float) -> None:
+        """Note whether anything has moved, and whether somebody asks for a drain."""
         if now - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = now
+        if self._drain_file.exists():
+            self._asked.add(Stimulus.DRAIN_ASKED)
         records = (*self.inlets.records(), *self.outlets.records())
         census = (self.inlets.census, self.outlets.census)
         moved = (

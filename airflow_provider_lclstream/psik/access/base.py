@@ -89,6 +89,10 @@ class JobAccess(Protocol):
         """A file of its work folder, in pieces."""
         ...
 
+    def write_file(self, jobid: str, path: str, content: bytes) -> None:
+        """Put a file into its work folder, whole, whatever state it is in."""
+        ...
+
     def backends(self) -> list[BackendFacts]:
         """The backends that may be submitted to."""
         ...

@@ -18,11 +18,12 @@ from airflow_provider_lclstream.psik.facts import (
     printable,
 )
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
+from airflow_provider_lclstream.psik.layout import write_atomically
 from airflow_provider_lclstream.psik.models import JobSpec
 from airflow_provider_lclstream.psik.reconciler import reconcile
 from airflow_provider_lclstream.psik.states import JobState
-from airflow_provider_lclstream.psik.store import JobStore
-from lclstreamer.core.errors import LCLStreamError
+from airflow_provider_lclstream.psik.store import JobStore, safe_path
+from lclstreamer.core.errors import LCLStreamError, OutputError
 
 LOOK_SECONDS = 0.1
 PIECE_BYTES = 2**18
@@ -143,6 +144,19 @@ class FolderAccess:
         with _file_of(self.store.get(jobid), path).open("rb") as stream:
             while piece := stream.read(PIECE_BYTES):
                 yield piece
+
+    def write_file(self, jobid: str, path: str, content: bytes) -> None:
+        """Put a file into its work folder."""
+        target = self.store.get(jobid).work / safe_path(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, content, sync=False)
+        except OSError as error:
+            raise OutputError(
+                f"the file cannot be written: {error.strerror}",
+                where=str(target),
+                mend="make room, or mend the permissions of the work folder",
+            ) from error
 
     def backends(self) -> list[BackendFacts]:
         """The configured backends, and whether their settings are sound."""

@@ -181,6 +181,10 @@ class ServiceAccess:
         with self.stream(questions.results(jobid)) as reply:
             yield from reply.iter_bytes(PIECE_BYTES)
 
+    def write_file(self, jobid: str, path: str, content: bytes) -> None:
+        """Put a file into its work folder."""
+        self.ask(questions.upload(jobid, {path: content}))
+
     def backends(self) -> list[BackendFacts]:
         """The backends that may be submitted to."""
         return self.ask(questions.backends())

@@ -57,6 +57,21 @@ def test_draining_delivers_what_was_received_and_then_ends(
     assert sorted(taken_by(consumer)) == expected_of(["rank 0"], 50)
 
 
+def test_a_file_in_its_folder_drains_it_but_not_the_next_one(buffer, processes, venv_bin, wait_for):
+    running = buffer()
+    request = running.folder / "drain"
+    request.touch()
+    code, ledger = running.end()
+    assert (code, ledger["received"]["messages"]) == (0, 0)
+    (running.folder / "ledger.json").unlink()
+    again = processes.start([venv_bin / "nng-stream", "run", "--directory", running.folder])
+    wait_for(lambda: not request.exists(), what="the old request is gone")
+    assert again.process.poll() is None
+    request.touch()
+    assert again.wait(20) == 0
+    assert (running.folder / "ledger.json").exists()
+
+
 def test_draining_an_empty_buffer_ends_it_with_an_empty_ledger(buffer):
     running = buffer()
     running.drain()

@@ -92,6 +92,17 @@ def test_a_job_with_files_from_birth_to_removal(access: JobAccess) -> None:
         access.look(made.jobid)
 
 
+def test_a_file_is_written_while_it_runs(access: JobAccess) -> None:
+    spec = JobSpec(script="while [ ! -f deep/go ]; do sleep 0.05; done; cat deep/go")
+    jobid = access.create(spec).jobid
+    access.write_file(jobid, "deep/go", b"gone\n")
+    assert _end(access, jobid) is JobState.completed
+    assert access.read_log(jobid, "stdout.1", 0, 100) == b"gone\n"
+    for name in ("../go", "/tmp/go", ""):
+        with pytest.raises(BadInputError):
+            access.write_file(jobid, name, b"")
+
+
 def test_it_is_canceled_with_its_reason_and_stays_so(access: JobAccess) -> None:
     made = access.create(JobSpec(script="sleep 60"), submit=False)
     assert made.state is JobState.new
