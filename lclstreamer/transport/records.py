@@ -25,7 +25,7 @@ class PeerRecord:
         messages, bytes: received from a producer, or sent to a consumer; bytes of payload.
         acknowledged_messages, acknowledged_bytes: what a consumer has finished with.
         returned_messages: what a consumer was sent but has left to others.
-        lost_bytes: of a message that a producer broke off.
+        lost_bytes: of a message that a producer broke off, or that came too late for the queue.
         end: how it ended; None while it is connected.
         problems: what went wrong, one sentence each.
         is_complete: whether nothing that this producer sent can be missing.

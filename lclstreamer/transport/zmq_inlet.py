@@ -171,6 +171,7 @@ class ZmqInlet:
             if not was_small:
                 self._put(self._packer.take())  # what came before goes before
             if not (self._append(view) if was_small else self._put_own(view)):
+                self._drop(len(view))
                 break
         self._put(self._packer.take())
 
@@ -182,6 +183,14 @@ class ZmqInlet:
             self._socket.socket.recv(zmq.NOBLOCK)
         self.record.problems.append(
             f"{self.record.name}: a message of several parts was refused; send single parts"
+        )
+
+    def _drop(self, payload_bytes: int) -> None:
+        """ZeroMQ has handed the message out, and its producer cannot be told: the ledger is."""
+        self.record.lost_bytes += payload_bytes
+        self.record.problems.append(
+            f"{self.record.name}: a message of {payload_bytes} bytes that had come was dropped: "
+            "no memory was free for it before this side was closed"
         )
 
     def _put_own(self, view: memoryview) -> bool:
