@@ -1,4 +1,4 @@
-"""A signer under a user of its own, and callers under others. Needs root and setpriv."""
+"""A signer under a user of its own, and callers under others. Needs root, curl and setpriv."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from airflow_provider_lclstream.certified.folder import IdentityFolder
 
 DAEMON, BIN, NOBODY = 1, 2, 65534
 SIGNER_UID, NAMELESS_UID = 4242, 4343
-MAY_CHANGE_USER = os.geteuid() == 0 and shutil.which("setpriv") is not None
-MEND = "run as root with setpriv installed; the test starts processes of several users"
+MAY_CHANGE_USER = os.geteuid() == 0 and all(map(shutil.which, ("setpriv", "curl")))
+MEND = "run as root, with curl and setpriv: apt-get install curl util-linux"
 
 # The interpreter may live in root's home: callers may read files, but not write or connect.
 READ_FILES = "-all,+dac_read_search"
