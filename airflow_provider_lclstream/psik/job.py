@@ -17,6 +17,7 @@ from airflow_provider_lclstream.psik.layout import (
     write_json,
 )
 from airflow_provider_lclstream.psik.models import JobSpec, JobState, Transition
+from airflow_provider_lclstream.psik.runner import reason_of
 from airflow_provider_lclstream.psik.state_log import StateLog, try_lock
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
 from lclstreamer.core.errors import BadInputError, LCLStreamError
@@ -144,7 +145,7 @@ class Job:
         request = self._folder.cancel_request(last.jobndx)
         if not request.exists():
             write_json(request, {"reason": reason, "time": time.time()})
-        self.backend.cancel(self._attempt(last))
+        self._pass_cancel_on(self._attempt(last))
         return self.reconcile()
 
     def reconcile(self) -> JobState:
@@ -216,8 +217,21 @@ class Job:
         noted = read_json(self._folder.remark(last.jobndx)) or {}
         return str(noted.get("text", "")) if noted.get("state") == last.state else ""
 
+    def catch_up(self, attempt: Attempt) -> None:
+        """Tell the backend what it has not heard yet: of a queued attempt, or of a cancel.
+
+        Raises:
+            LCLStreamError: it refuses for good, or cannot be told now.
+        """
+        if attempt.last.state is JobState.queued and attempt.native_id is None:
+            self.hand_over(attempt)
+        elif (request := attempt.cancel_request) is not None and not request.get("is_told"):
+            self._pass_cancel_on(attempt)
+
     def hand_over(self, attempt: Attempt) -> None:
         """Give a queued attempt to its backend, unless it has it already or is being given it.
+
+        One that was canceled before is looked for instead: only if nobody has it, it has ended.
 
         Raises:
             LCLStreamError: refused for good; the attempt is ``failed`` with that reason.
@@ -226,17 +240,20 @@ class Job:
         path = self._folder.submission(attempt.jobndx)
         was_tried = path.exists()
         with try_lock(path) as is_ours:
-            if not is_ours or attempt.native_id is not None or attempt.cancel_request is not None:
+            if not is_ours or attempt.native_id is not None:
                 return
             try:
                 native_id = self.backend.find(attempt) if was_tried else None
+                if native_id is None and attempt.cancel_request is not None:
+                    self._end_untaken(attempt, "")
+                    return
                 native_id = native_id or self.backend.submit(attempt)
             except LCLStreamError as error:
                 self._not_taken(attempt, error)
                 return
             write_json(self._folder.native(attempt.jobndx), {"native_id": native_id}, sync=False)
         if attempt.cancel_request is not None:
-            self.backend.cancel(attempt)
+            self._pass_cancel_on(attempt)
 
     def note(self, text: str) -> None:
         """Write a line into the job's own log, ``console``."""
@@ -270,11 +287,25 @@ class Job:
         if error.transient and waited < HAND_OVER_LIMIT_SECONDS:
             self._keep_remark(attempt.jobndx, f"not taken yet: {error.problem}")
             return
+        self._end_untaken(attempt, f"not submitted: {error.problem}")
+        raise error
+
+    def _end_untaken(self, attempt: Attempt, problem: str) -> None:
+        """Record the end of an attempt that no backend has: as canceled, if that was asked for."""
+        request = attempt.cancel_request
+        state = JobState.failed if request is None else JobState.canceled
         with contextlib.suppress(TransitionRefusedError):
             self._state_log.append(
-                attempt.jobndx, JobState.failed, f"not submitted: {error.problem}"
+                attempt.jobndx, state, problem if request is None else reason_of(request)
             )
-        raise error
+
+    def _pass_cancel_on(self, attempt: Attempt) -> None:
+        """Have the backend end an attempt; until it has heard, the reconciler repeats it."""
+        self.backend.cancel(attempt)
+        if attempt.native_id is not None:
+            told = {**(attempt.cancel_request or {}), "is_told": True}
+            with contextlib.suppress(OSError):  # no room: it is told again
+                write_json(self._folder.cancel_request(attempt.jobndx), told, sync=False)
 
     def _attempt(self, last: Transition) -> Attempt:
         return Attempt(self._folder, last.jobndx, self.spec, last)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from airflow_provider_lclstream.psik.backends.base import Attempt, Backend
 from airflow_provider_lclstream.psik.callbacks.start import ensure_courier
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
-from airflow_provider_lclstream.psik.states import JobState
 from lclstreamer.core.errors import LCLStreamError
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ def reconcile(jobs: Iterable[Job]) -> Reconciliation:
     for store in {id(job.store): job.store for job in asked}.values():
         ensure_courier(store.prefix, store.backends)
     for backend, pending in _by_backend(asked, result).values():
-        _hand_over_again(pending, result)
+        _catch_up(pending, result)
         result.asked += len(pending)
         try:
             seen = backend.observe([attempt for _, attempt in pending])
@@ -50,14 +49,13 @@ def reconcile(jobs: Iterable[Job]) -> Reconciliation:
     return result
 
 
-def _hand_over_again(pending: list[tuple[Job, Attempt]], result: Reconciliation) -> None:
-    """Give what nobody has taken yet, because the submitter died or the backend was away."""
+def _catch_up(pending: list[tuple[Job, Attempt]], result: Reconciliation) -> None:
+    """Repeat what a backend has not heard, because somebody died or the backend was away."""
     for job, attempt in pending:
-        if attempt.last.state is JobState.queued and attempt.native_id is None:
-            try:
-                job.hand_over(attempt)
-            except LCLStreamError as error:
-                result.problems.append(f"job {job.jobid}: {error}")
+        try:
+            job.catch_up(attempt)
+        except LCLStreamError as error:
+            result.problems.append(f"job {job.jobid}: {error}")
 
 
 def _by_backend(

@@ -78,9 +78,11 @@ class LocalBackend:
         self.queue.serve()
         return platform.node()
 
-    def find(self, attempt: Attempt) -> str | None:  # noqa: ARG002  (the interface's)
-        """Nothing to look for: handing over again is harmless, a ticket is served once."""
-        return None
+    def find(self, attempt: Attempt) -> str | None:
+        """Look for its ticket, or the runner that was started for it."""
+        runner, _ = self._processes(attempt)
+        is_queued = self.queue.ticket(attempt.job.jobid, attempt.last).exists()
+        return platform.node() if is_queued or runner is not None else None
 
     def cancel(self, attempt: Attempt) -> None:
         """Take it out of the queue, or ask its runner to end it."""

@@ -88,9 +88,9 @@ class PsikBackend:
         return self._ours.submit(attempt)
 
     def find(self, attempt: Attempt) -> str | None:
-        """Look for it by its name; in v4 its idempotency key finds it on the next submission."""
+        """Look for it by its name; in v4 by its idempotency key."""
         if (dialect := self._dialect) == "v4":
-            return None
+            return self._ours.find(attempt)
         found = self._upstream(dialect).find(attempt)
         return found and f"{dialect}/{found}"
 

@@ -22,7 +22,7 @@ from airflow_provider_lclstream.psik.backends.results import (
 )
 from airflow_provider_lclstream.psik.facts import JobLine
 from airflow_provider_lclstream.psik.layout import PRIVATE, write_json
-from airflow_provider_lclstream.psik.models import JobState
+from airflow_provider_lclstream.psik.models import JobSpec, JobState
 from airflow_provider_lclstream.psik.runner import reason_of
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
 
@@ -47,18 +47,27 @@ class OurJobs:
 
     def submit(self, attempt: Attempt) -> str:
         """Make the job there, send its files, start it; returns its id there."""
-        spec = attempt.spec.model_copy(
-            update={
-                "backend": self._settings.remote_backend,
-                "attributes": json.loads(self._settings.next),
-                "callback": None,
-                "cb_headers": {},
-                "cb_secret": None,
-            }
-        )
-        key = f"{attempt.job.jobid}.{attempt.jobndx}"
         with self._open() as service, contextlib.closing(_files_of(attempt.job.work)) as files:
-            return service.create_with(spec, key, files).jobid
+            return service.create_with(self._spec(attempt), _key(attempt), files).jobid
+
+    def find(self, attempt: Attempt) -> str | None:
+        """The id of a job that an earlier, interrupted call made and started.
+
+        One that was not started is left to `submit`, which goes on with it; if it is to be
+        canceled, it is as good as any.
+        """
+        with self._open() as service:
+            facts = service.create_with(self._spec(attempt), _key(attempt), (), submit=False)
+        is_new = facts.state is JobState.new and attempt.cancel_request is None
+        return None if is_new else facts.jobid
+
+    def _spec(self, attempt: Attempt) -> JobSpec:
+        remote = {
+            "backend": self._settings.remote_backend,
+            "attributes": json.loads(self._settings.next),
+        }
+        untold = {"callback": None, "cb_headers": {}, "cb_secret": None}
+        return attempt.spec.model_copy(update={**remote, **untold})
 
     def cancel(self, jobid: str) -> None:
         """Cancel it there."""
@@ -108,6 +117,11 @@ class OurJobs:
         with received(service.results(jobid), scratch, limit) as tar:
             for member in tar:
                 _unpack(tar, member, attempt)
+
+
+def _key(attempt: Attempt) -> str:
+    """The idempotency key of an attempt's job there."""
+    return f"{attempt.job.jobid}.{attempt.jobndx}"
 
 
 def _files_of(work: Path) -> Generator[Mapping[str, bytes | IO[bytes]]]:

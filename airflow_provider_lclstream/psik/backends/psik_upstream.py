@@ -113,7 +113,7 @@ class UpstreamJobs:
         name = _name_of(attempt)
         for line in self._lines():
             if line["name"] == name:
-                if line["state"] == JobState.new:
+                if line["state"] == JobState.new and attempt.cancel_request is None:
                     # Started twice, it still runs once: its carrier sees to that.
                     self._start(attempt, line["jobid"])
                 return line["jobid"]
