@@ -39,7 +39,7 @@ VERBS: dict[str, Verb] = {
     "push": Verb("lclstreamer.consumers.cli:push_command", "put files into a stream"),
     "psik": Verb(
         "airflow_provider_lclstream.psik.cli:fast_main",
-        "jobs as folders: run, ls, status, cancel, logs",
+        "jobs as folders: run, ls, status, cancel, logs, serve",
     ),
     "arp": Verb(
         "airflow_provider_lclstream.arp.cli:arp_command",

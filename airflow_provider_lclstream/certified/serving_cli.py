@@ -34,7 +34,7 @@ def add_serving(app: typer.Typer) -> None:
 def serve(
     application: Annotated[str, typer.Argument(metavar="APP", help="package.module:attribute")],
     url: Annotated[str, typer.Argument(help="where to listen; port 0 takes a free one")] = (
-        "https://0.0.0.0:4433"
+        "https://127.0.0.1:4433"
     ),
     allow: Allow = None,
     loki: Loki = None,

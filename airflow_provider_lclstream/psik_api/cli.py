@@ -28,7 +28,7 @@ def serve_command(words: list[str]) -> int:
 @app.command()
 def serve(
     url: Annotated[str, typer.Argument(help="Where to listen; port 0 takes a free one.")] = (
-        "https://0.0.0.0:4433"
+        "https://127.0.0.1:4433"
     ),
     *,
     config: Annotated[Path | None, typer.Option(help="The file psik.json.")] = None,

@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.facts import JobFacts
     from airflow_provider_lclstream.psik.models import JobSpec
 
-app = new_app("Jobs as folders, here or on a service: run them, watch them, cancel them.")
+app = new_app(
+    "Jobs as folders, here or on a service: run them, watch them, cancel them.\n\n"
+    "Also: 'lclstream psik serve' offers jobs to others over HTTPS, and job scripts call "
+    "'lclstream psik reached'."
+)
 
 
 def run_words(words: list[str]) -> int:
