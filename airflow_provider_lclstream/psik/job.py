@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from airflow_provider_lclstream.psik.backends.base import Attempt, Backend, Observation
 from airflow_provider_lclstream.psik.callbacks.start import ensure_courier, watch
 from airflow_provider_lclstream.psik.layout import (
@@ -20,7 +22,7 @@ from airflow_provider_lclstream.psik.models import JobSpec, JobState, Transition
 from airflow_provider_lclstream.psik.runner import reason_of
 from airflow_provider_lclstream.psik.state_log import StateLog, try_lock
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
-from lclstreamer.core.errors import BadInputError, LCLStreamError
+from lclstreamer.core.errors import BadInputError, LCLStreamError, TemporaryError
 
 if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.store import JobStore
@@ -70,12 +72,20 @@ class Job:
 
     @property
     def spec(self) -> JobSpec:
-        """What it runs, without the callback's secret."""
+        """What it runs, without the callback's secret.
+
+        Raises:
+            JobNotFoundError: its folder is gone.
+            BadInputError: its specification is damaged, or of a version that is not known here.
+        """
         if self._spec is None:
             document = read_json(self._folder.spec)
-            if document is None:
+            if document is None and not self._folder.spec.exists():
                 raise _not_found(self.jobid)
-            self._spec = JobSpec.model_validate(document)
+            try:
+                self._spec = JobSpec.model_validate(document)
+            except ValidationError as error:
+                raise _damaged(self._folder.spec, error) from error
         return self._spec
 
     @property
@@ -142,9 +152,7 @@ class Job:
             last = self.last()
         if last.state.is_final or last.state is JobState.new:
             return last.state
-        request = self._folder.cancel_request(last.jobndx)
-        if not request.exists():
-            write_json(request, {"reason": reason, "time": time.time()})
+        self._request_cancel(self._folder.cancel_request(last.jobndx), reason)
         self._pass_cancel_on(self._attempt(last))
         return self.reconcile()
 
@@ -248,10 +256,14 @@ class Job:
                     self._end_untaken(attempt, "")
                     return
                 native_id = native_id or self.backend.submit(attempt)
+                noted = {"native_id": native_id}
+                write_json(self._folder.native(attempt.jobndx), noted, sync=False)
+            except OSError as error:
+                self._not_taken(attempt, _cannot_write(self.folder, error))
+                return
             except LCLStreamError as error:
                 self._not_taken(attempt, error)
                 return
-            write_json(self._folder.native(attempt.jobndx), {"native_id": native_id}, sync=False)
         if attempt.cancel_request is not None:
             self._pass_cancel_on(attempt)
 
@@ -260,6 +272,16 @@ class Job:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with self._folder.console.open("a", encoding="utf-8") as stream:
             stream.write(f"{stamp} {text}\n")
+
+    def _request_cancel(self, request: Path, reason: str) -> None:
+        if request.exists():
+            return
+        try:
+            write_json(request, {"reason": reason, "time": time.time()})
+        except OSError:
+            # The job to be canceled may be the one that fills the disk. A name needs no room.
+            with contextlib.suppress(OSError):
+                request.touch()
 
     def _queue(self, last: Transition) -> None:
         # Of several callers at once, only the one whose row is written hands the attempt over.
@@ -275,14 +297,14 @@ class Job:
     def _keep_remark(self, jobndx: int, text: str) -> None:
         if text and text != self.remark():
             path = self._folder.remark(jobndx)
-            write_atomically(
-                path,
-                json.dumps({"state": self.state(), "text": text}).encode(),
-                sync=False,  # nothing depends on it
-            )
+            with contextlib.suppress(OSError):  # nothing depends on it
+                write_atomically(
+                    path, json.dumps({"state": self.state(), "text": text}).encode(), sync=False
+                )
 
     def _not_taken(self, attempt: Attempt, error: LCLStreamError) -> None:
-        self.note(f"attempt {attempt.jobndx} was not taken: {error}")
+        with contextlib.suppress(OSError):
+            self.note(f"attempt {attempt.jobndx} was not taken: {error}")
         waited = time.time() - attempt.last.time
         if error.transient and waited < HAND_OVER_LIMIT_SECONDS:
             self._keep_remark(attempt.jobndx, f"not taken yet: {error.problem}")
@@ -319,6 +341,25 @@ def about_of(folder: JobFolder) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _damaged(path: Path, error: ValidationError) -> BadInputError:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    said = f"{place}: {first['msg'].lower()}" if place else "it is no JobSpec"
+    return BadInputError(
+        f"the job's specification cannot be read: {said}",
+        where=str(path),
+        mend="mend it, or delete the job's folder if another program or version made it",
+    )
+
+
+def _cannot_write(folder: Path, error: OSError) -> TemporaryError:
+    return TemporaryError(
+        f"the job folder cannot be written: {error.strerror}",
+        where=str(folder),
+        mend="make room or mend its permissions; it is tried again",
+    )
 
 
 def _not_found(jobid: str) -> JobNotFoundError:

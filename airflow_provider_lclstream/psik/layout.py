@@ -146,6 +146,15 @@ def write_json(path: Path, document: Any, *, mode: int = 0o644, sync: bool = Tru
     write_atomically(path, json.dumps(document).encode() + b"\n", mode=mode, sync=sync)
 
 
+def read_request(path: Path) -> dict[str, Any] | None:
+    """Read a request to cancel, or None where there is none.
+
+    On a full disk only its name may have been written; that is a request too.
+    """
+    found = read_json(path)
+    return {} if found is None and path.exists() else found
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object, or None where there is none (yet)."""
     try:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import sys
 from collections.abc import Generator
@@ -32,10 +33,14 @@ from airflow_provider_lclstream.psik.processes import (
 )
 from airflow_provider_lclstream.psik.state_log import StateLog, lock
 from airflow_provider_lclstream.psik.states import JobState, Transition
+from lclstreamer.core.errors import LCLStreamError
 
 SLOT_DESCRIPTOR = 3
 """The descriptor under which a runner inherits the lock of its slot."""
 _RUNNER = "airflow_provider_lclstream.psik.runner"
+_TICKET = re.compile(r"[0-9.]+-(?P<jobid>[0-9.]+)-(?P<jobndx>[0-9]+)")
+_DAMAGED_FOLDER = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""What goes wrong with one job's folder alone; a full disk, say, is every job's trouble."""
 
 
 class LocalQueue:
@@ -83,9 +88,11 @@ class LocalQueue:
 
     def _tickets(self) -> list[Path]:
         try:
-            return sorted((self.folder / "tickets").iterdir())
+            found = sorted((self.folder / "tickets").iterdir())
         except FileNotFoundError:
             return []
+        # What is no ticket was left by others: NFS, an editor.
+        return [path for path in found if _TICKET.fullmatch(path.name)]
 
     @contextlib.contextmanager
     def _locked(self) -> Generator[None]:
@@ -113,6 +120,18 @@ class LocalQueue:
     def _start(self, ticket: Path, slot: int) -> None:
         _, jobid, jobndx = ticket.name.rsplit("-", 2)
         job, attempt = JobFolder(self.prefix / jobid), int(jobndx)
+        try:
+            self._start_runner(job, attempt, ticket, slot)
+        except _DAMAGED_FOLDER as error:
+            if error.filename == sys.executable:
+                raise
+            # Those behind it in the queue must not wait for a folder to be mended.
+            with contextlib.suppress(LCLStreamError):
+                problem = f"its runner cannot start: {error.filename}: {error.strerror}"
+                StateLog(job.status).append(attempt, JobState.failed, problem)
+            ticket.unlink(missing_ok=True)
+
+    def _start_runner(self, job: JobFolder, attempt: int, ticket: Path, slot: int) -> None:
         last = StateLog(job.status).last()
         if last is None or (last.jobndx, last.state) != (attempt, JobState.queued):
             ticket.unlink(missing_ok=True)  # canceled or removed while it waited
@@ -140,11 +159,14 @@ class LocalQueue:
 
 
 def _spawn(job: JobFolder, jobndx: int, gate: int, slot: int) -> int:
-    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     # A job may submit jobs; they are not its own processes and must not end with it.
     environment = {k: v for k, v in os.environ.items() if k != ATTEMPT_VARIABLE}
+    # Opened here, so that an error says which file it is about.
+    console = os.open(job.console, append, 0o644)
     # Copies with high numbers, so that placing one descriptor cannot overwrite another.
-    high = [fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, 10) for handle in (gate, slot)]
+    high = [fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, 10) for handle in (gate, slot, console)]
+    os.close(console)
     try:
         return os.posix_spawn(
             sys.executable,
@@ -152,7 +174,7 @@ def _spawn(job: JobFolder, jobndx: int, gate: int, slot: int) -> int:
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, high[0], 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(job.console), append, 0o644),
+                (os.POSIX_SPAWN_DUP2, high[2], 1),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
                 (os.POSIX_SPAWN_DUP2, high[1], SLOT_DESCRIPTOR),
             ],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Backend
@@ -39,23 +40,33 @@ def reconcile(jobs: Iterable[Job]) -> Reconciliation:
         result.asked += len(pending)
         try:
             seen = backend.observe([attempt for _, attempt in pending])
-        except LCLStreamError as error:
+        except (LCLStreamError, OSError) as error:
             logger.warning("a backend cannot be asked", extra={"problem": str(error)})
             result.problems.append(str(error))
             continue
         for job, attempt in pending:
             if job.jobid in seen:
-                result.changed += job.apply(attempt, seen[job.jobid])
+                with _alone(job, result):
+                    result.changed += job.apply(attempt, seen[job.jobid])
     return result
+
+
+@contextlib.contextmanager
+def _alone(job: Job, result: Reconciliation) -> Generator[None]:
+    """What is wrong with one job must not keep the others from their end."""
+    try:
+        yield
+    except JobNotFoundError:
+        return  # removed a moment ago
+    except (LCLStreamError, OSError) as error:
+        result.problems.append(f"job {job.jobid}: {error}")
 
 
 def _catch_up(pending: list[tuple[Job, Attempt]], result: Reconciliation) -> None:
     """Repeat what a backend has not heard, because somebody died or the backend was away."""
     for job, attempt in pending:
-        try:
+        with _alone(job, result):
             job.catch_up(attempt)
-        except LCLStreamError as error:
-            result.problems.append(f"job {job.jobid}: {error}")
 
 
 def _by_backend(
@@ -63,13 +74,9 @@ def _by_backend(
 ) -> dict[int, tuple[Backend, list[tuple[Job, Attempt]]]]:
     groups: dict[int, tuple[Backend, list[tuple[Job, Attempt]]]] = {}
     for job in jobs:
-        try:
+        with _alone(job, result):
             attempt = job.pending_attempt()
             if attempt is not None:
                 backend = job.backend
                 groups.setdefault(id(backend), (backend, []))[1].append((job, attempt))
-        except JobNotFoundError:
-            continue  # removed a moment ago
-        except LCLStreamError as error:
-            result.problems.append(f"job {job.jobid}: {error}")
     return groups

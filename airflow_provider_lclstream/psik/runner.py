@@ -26,6 +26,7 @@ from typing import Any
 from airflow_provider_lclstream.psik.layout import (
     JobFolder,
     read_json,
+    read_request,
     write_atomically,
     write_json,
 )
@@ -33,11 +34,13 @@ from airflow_provider_lclstream.psik.local_queue import SLOT_DESCRIPTOR, LocalQu
 from airflow_provider_lclstream.psik.processes import ATTEMPT_VARIABLE, ProcessId, end_all
 from airflow_provider_lclstream.psik.state_log import StateLog
 from airflow_provider_lclstream.psik.states import JobState, TransitionRefusedError
-from lclstreamer.core.errors import LCLStreamError
+from lclstreamer.core.errors import LCLStreamError, OutputError
 
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _LOOK_SECONDS = 60.0
 """Longest sleep between two looks; signals wake it at once."""
+_ROOM_SECONDS = 3600.0
+"""How long a runner waits for room on a full disk, to record an end that nobody else knows."""
 
 
 class Runner:
@@ -55,7 +58,7 @@ class Runner:
     def run(self) -> int:
         """Run the script and record its end; returns the exit code for the scheduler."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-        request = read_json(self.job.cancel_request(self.jobndx))
+        request = read_request(self.job.cancel_request(self.jobndx))
         try:
             if request is not None:
                 self.log.append(self.jobndx, JobState.canceled, reason_of(request))
@@ -104,14 +107,16 @@ class Runner:
         noted = {"runner": runner.to_dict()} if runner else {}
         if script is not None:
             noted["script"] = script.to_dict()
-        write_json(self.job.runner(self.jobndx), noted, sync=False)
+        # A full disk is no reason to leave the script alone: what the queue noted still stands.
+        _try_to_write(self.job.runner(self.jobndx), noted)
 
     def _spawn(self) -> int:
         self._write_script()
         os.chdir(self.settings.get("directory") or self.job.work)
         command = interpreter_of(self.job.script)
         logs = self.job.logs
-        create = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        # Appending: a script that opens /dev/stderr anew (`tee`) must not tear holes into its log.
+        create = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         return os.posix_spawnp(
             command[0],
             [*command, str(self.job.script)],
@@ -179,13 +184,28 @@ class Runner:
         result["asked_to_end"] = self.asked_to_end
         result["reached_time_limit"] = self.reached_time_limit
         result["problem"] = problem
-        write_json(self.job.result(self.jobndx), result, sync=False)
-        if self.is_local or not (number or self.asked_to_end or code >= 128):
-            state, info = conclude(result, read_json(self.job.cancel_request(self.jobndx)))
+        # On this machine nobody else knows how it ended, so room for saying it is waited for.
+        give_up, pause = time.monotonic() + (_ROOM_SECONDS if self.is_local else 0), 0.5
+        while True:
+            is_kept = _try_to_write(self.job.result(self.jobndx), result)
+            if self._record(result) or is_kept or time.monotonic() >= give_up:
+                return 128 + number if number else code
+            time.sleep(pause)
+            pause = min(pause * 2, 30.0)
+
+    def _record(self, result: dict[str, Any]) -> bool:
+        """Record the end, unless a scheduler knows it better; False where there is no room."""
+        is_unusual = result["signal"] or self.asked_to_end or (result["exit_code"] or 0) >= 128
+        if is_unusual and not self.is_local:
+            return True
+        state, info = conclude(result, read_request(self.job.cancel_request(self.jobndx)))
+        try:
             with contextlib.suppress(TransitionRefusedError):
                 # The script may have reported its own end, with `psik reached`; that one stands.
                 self.log.append(self.jobndx, state, info)
-        return 128 + number if number else code
+        except OutputError:
+            return False
+        return True
 
 
 def conclude(result: dict[str, Any], request: dict[str, Any] | None) -> tuple[JobState, str]:
@@ -223,7 +243,20 @@ def interpreter_of(script: Path) -> list[str]:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"psik runner: {text}\n")
+    with contextlib.suppress(OSError):  # the disk may be full
+        sys.stderr.write(f"psik runner: {text}\n")
+        sys.stderr.flush()
+
+
+def _try_to_write(path: Path, document: dict[str, Any]) -> bool:
+    """Write a JSON file; False where there is no room for it, or its folder is gone."""
+    try:
+        write_json(path, document, sync=False)
+    except OSError as error:
+        _say(f"{path}: {error.strerror}")
+    else:
+        return True
+    return False
 
 
 def _pass_gate() -> bool:

@@ -106,6 +106,8 @@ class FolderAccess:
                     found.append(facts_of(job))
             except JobNotFoundError:
                 continue  # removed a moment ago
+            except (LCLStreamError, OSError) as error:
+                self._say(f"job {job.jobid} is left out: {error}")
         return found
 
     def start(self, jobid: str) -> JobFacts:
@@ -164,9 +166,12 @@ class FolderAccess:
 
     def _make_sure(self, jobs: list[Job]) -> None:
         for problem in reconcile(jobs).problems:
-            if self._tell is not None and problem not in self._told:
-                self._tell(problem)
-            self._told.add(problem)
+            self._say(problem)
+
+    def _say(self, problem: str) -> None:
+        if self._tell is not None and problem not in self._told:
+            self._tell(problem)
+        self._told.add(problem)
 
     def _backend(self, name: str) -> BackendFacts:
         config, problem = self.store.backends[name], None

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from airflow_provider_lclstream.psik.layout import JobFolder, read_json
+from airflow_provider_lclstream.psik.layout import JobFolder, read_json, read_request
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec
 from airflow_provider_lclstream.psik.states import JobState, Transition
 from lclstreamer.core.errors import ConfigurationError
@@ -48,7 +48,7 @@ class Attempt:
     @property
     def cancel_request(self) -> dict[str, Any] | None:
         """Who asked to cancel it, and why; None where nobody did."""
-        return read_json(self.job.cancel_request(self.jobndx))
+        return read_request(self.job.cancel_request(self.jobndx))
 
     @property
     def result(self) -> dict[str, Any] | None:

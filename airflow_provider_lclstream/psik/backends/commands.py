@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import signal
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from typing import IO
 
 from lclstreamer.core.errors import BadInputError, LCLStreamError, UnavailableError
 
 TIMEOUT_SECONDS = 60.0
+MAX_ANSWER_BYTES = 64 * 2**20
 PASSING_TROUBLE = (
     "unable to contact",
     "connect failure",
@@ -47,29 +52,26 @@ class Commands:
         """
         # ssh hands its words to a shell on the other side; quoting keeps them words.
         command = [*self.prefix, shlex.join(words)] if self.is_shell else [*self.prefix, *words]
+        # What an agent or a ticket is found by is ssh's; the job gets nothing of it.
+        given = None if self.is_shell else environment
         try:
-            ended = subprocess.run(
-                command,
-                input=text,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout_seconds,
-                env=dict(os.environ) if environment is None else environment,
-                check=False,
-            )
+            code, output, errors = _answer(command, text, given, timeout_seconds)
         except FileNotFoundError as error:
             raise UnavailableError(
                 f"{command[0]} is not installed here", mend="install it, or use another backend"
+            ) from error
+        except OSError as error:
+            raise UnavailableError(
+                f"{command[0]} cannot be run: {error.strerror}", mend="look at its permissions"
             ) from error
         except subprocess.TimeoutExpired as error:
             raise UnavailableError(
                 f"{words[0]} did not answer within {timeout_seconds:g} s",
                 mend="look whether the scheduler is well",
             ) from error
-        if ended.returncode == 0:
-            return ended.stdout
-        raise self._refusal(words[0], ended.returncode, ended.stderr or ended.stdout)
+        if code == 0:
+            return output
+        raise self._refusal(words[0], code, errors or output)
 
     def _refusal(self, program: str, code: int, message: str) -> LCLStreamError:
         said = " ".join(message.split())[-1000:] or f"exit code {code}"
@@ -78,3 +80,35 @@ class Commands:
         if is_passing or (self.is_shell and code == 255):
             return UnavailableError(f"{program}: {said}", mend="it is tried again")
         return BadInputError(f"{program}: {said}", mend="mend the job or the backend's settings")
+
+
+def _answer(
+    command: Sequence[str], text: str, environment: dict[str, str] | None, timeout_seconds: float
+) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command, once it has ended itself.
+
+    Files take what it prints, not pipes: what it leaves running in the background (ssh with
+    ``ControlPersist``) may hold those open for hours. A session of its own keeps it from asking
+    for passwords on our terminal, and lets all of it be ended.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+        ) as process:
+            try:
+                process.communicate(text.encode(), timeout_seconds)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return process.returncode, _text_of(output), _text_of(errors)
+
+
+def _text_of(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read(MAX_ANSWER_BYTES).decode("utf-8", "replace")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from airflow_provider_lclstream.psik.runner import conclude, reason_of
 from airflow_provider_lclstream.psik.state_log import StateLog
 from airflow_provider_lclstream.psik.states import JobState
 
+logger = logging.getLogger(__name__)
 MAX_STARTS = 3
 """How often a runner that died before it began its script is replaced."""
 
@@ -45,6 +47,15 @@ class LocalSettings(BaseModel):
     """How long a script has between SIGTERM and SIGKILL."""
     mpirun: str = "mpirun"
     """What a script finds in ``$mpirun``."""
+
+
+@contextmanager
+def _noted(what: str) -> Generator[None]:
+    """A folder that cannot be read or written must not keep the others from being looked at."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("a local job is left as it is", extra={"problem": f"{what}: {error}"})
 
 
 class LocalBackend:
@@ -99,10 +110,12 @@ class LocalBackend:
         reap_children()
         found: dict[str, Observation] = {}
         for attempt in attempts:
-            seen = self._observe(attempt)
-            if seen is not None:
-                found[attempt.job.jobid] = seen
-        self.queue.serve()
+            with _noted(str(attempt.job.path)):
+                seen = self._observe(attempt)
+                if seen is not None:
+                    found[attempt.job.jobid] = seen
+        with _noted("the queue"):
+            self.queue.serve()
         return found
 
     def _observe(self, attempt: Attempt) -> Observation | None:
