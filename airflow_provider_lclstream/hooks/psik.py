@@ -17,7 +17,8 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_provider_lclstream.hooks.service import service_of, url_of
 from airflow_provider_lclstream.hooks.settings import setting
-from airflow_provider_lclstream.psik.access.folder import FolderAccess, InThread
+from airflow_provider_lclstream.psik.access.folder import FolderAccess
+from airflow_provider_lclstream.psik.access.folder_async import InThread
 from airflow_provider_lclstream.psik.access.places import ServicePlace, service_place
 from airflow_provider_lclstream.psik.store import JobStore
 from lclstreamer.core.errors import ConfigurationError, LCLStreamError, TemporaryError
@@ -220,21 +221,20 @@ class PsikHook(BaseHook):
 
     def _open(self) -> JobAccess:
         if isinstance(self._place, JobStore):
-            return FolderAccess(
-                self._place,
-                look_seconds=self.look_seconds,
-                asks=not self.is_bystander,
-                tell=self.log.warning,
-            )
+            return self._folder(self._place)
         from airflow_provider_lclstream.psik.access.service import open_place
 
         _no_line_per_request()
         return open_place(self._place)
 
+    def _folder(self, store: JobStore) -> FolderAccess:
+        asks, seconds = not self.is_bystander, self.look_seconds
+        return FolderAccess(store, look_seconds=seconds, asks=asks, tell=self.log.warning)
+
     def _open_async(self) -> AsyncJobAccess:
         # Reads files and imports; not for the event loop.
         if isinstance(self._place, JobStore):
-            return InThread(self._open(), self.look_seconds)
+            return InThread(self._folder(self._place), self.look_seconds)
         from airflow_provider_lclstream.psik.access.service_async import open_place_async
 
         _no_line_per_request()

@@ -47,13 +47,13 @@ class JobLine(_Facts):
     """Where it runs."""
     owner: str | None = None
     """Whose it is, where a service keeps jobs of several people."""
+    remark: str = ""
+    """What its backend says of it in this state, e.g. why it waits."""
 
 
 class JobFacts(JobLine):
     """A job."""
 
-    remark: str
-    """What its backend says of it, e.g. why it waits."""
     rows: int
     """How many rows its history has; pass it as `after`."""
     history: tuple[RowFacts, ...]
@@ -101,17 +101,10 @@ def row_facts(row: Transition) -> RowFacts:
     return RowFacts(time=row.time, jobndx=row.jobndx, state=row.state, info=info)
 
 
-def facts_of(job: Job, after: int = 0, file: str | None = None) -> JobFacts:
-    """Everything about a job, as its folder has it now.
-
-    Args:
-        job: the job.
-        after: how many rows of its history are left out.
-        file: a path below the work folder; `JobFacts.has_file` says whether it is there.
-    """
-    rows, spec = job.history(), job.spec
-    last = row_facts(job.last())
-    return JobFacts(
+def line_of(job: Job) -> JobLine:
+    """A job as a list shows it."""
+    spec, last = job.spec, row_facts(job.last())
+    return JobLine(
         jobid=job.jobid,
         name=spec.name or "",
         state=last.state,
@@ -121,6 +114,20 @@ def facts_of(job: Job, after: int = 0, file: str | None = None) -> JobFacts:
         backend=spec.backend,
         owner=job.about.get("owner"),
         remark=job.remark(),
+    )
+
+
+def facts_of(job: Job, after: int = 0, file: str | None = None) -> JobFacts:
+    """Everything about a job, as its folder has it now.
+
+    Args:
+        job: the job.
+        after: how many rows of its history are left out.
+        file: a path below the work folder; `JobFacts.has_file` says whether it is there.
+    """
+    rows = job.history()
+    return JobFacts(
+        **dict(line_of(job)),
         rows=len(rows),
         history=tuple(row_facts(row) for row in rows[after:]),
         result=job.result(),

@@ -15,7 +15,6 @@ from airflow_provider_lclstream.psik.callbacks.start import ensure_courier, watc
 from airflow_provider_lclstream.psik.layout import (
     JobFolder,
     read_json,
-    write_atomically,
     write_json,
 )
 from airflow_provider_lclstream.psik.models import JobSpec, JobState, Transition
@@ -221,9 +220,7 @@ class Job:
 
     def remark(self) -> str:
         """What the backend last said of the present attempt without its state changing."""
-        last = self.last()
-        noted = read_json(self._folder.remark(last.jobndx)) or {}
-        return str(noted.get("text", "")) if noted.get("state") == last.state else ""
+        return remark_of(self._folder, self.last())
 
     def catch_up(self, attempt: Attempt) -> None:
         """Tell the backend what it has not heard yet: of a queued attempt, or of a cancel.
@@ -296,11 +293,9 @@ class Job:
 
     def _keep_remark(self, jobndx: int, text: str) -> None:
         if text and text != self.remark():
-            path = self._folder.remark(jobndx)
+            noted = {"state": self.state(), "text": text}
             with contextlib.suppress(OSError):  # nothing depends on it
-                write_atomically(
-                    path, json.dumps({"state": self.state(), "text": text}).encode(), sync=False
-                )
+                write_json(self._folder.remark(jobndx), noted, sync=False)
 
     def _not_taken(self, attempt: Attempt, error: LCLStreamError) -> None:
         with contextlib.suppress(OSError):
@@ -341,6 +336,12 @@ def about_of(folder: JobFolder) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def remark_of(folder: JobFolder, last: Transition) -> str:
+    """What a backend said of a job in the state of its newest row."""
+    noted = read_json(folder.remark(last.jobndx)) or {}
+    return str(noted.get("text", "")) if noted.get("state") == last.state else ""
 
 
 def _damaged(path: Path, error: ValidationError) -> BadInputError:

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 
 from airflow_provider_lclstream.psik.facts import JobLine, row_facts
-from airflow_provider_lclstream.psik.job import Job
+from airflow_provider_lclstream.psik.job import Job, remark_of
 from airflow_provider_lclstream.psik.layout import JobFolder, is_jobid
 from airflow_provider_lclstream.psik.state_log import StateLog
 from airflow_provider_lclstream.psik.states import JobState, Transition
@@ -39,6 +39,8 @@ class Entry:
         last: the newest row of its history.
         log_bytes: how long its state log was when that row was read.
         rendered: its line of /v4's list, as JSON.
+        remark: what its backend says of it in this state.
+        remark_time_ns: when that was written, in nanoseconds since 1970; 0 before.
     """
 
     jobid: str
@@ -48,6 +50,8 @@ class Entry:
     last: Transition
     log_bytes: int
     rendered: str = ""
+    remark: str = ""
+    remark_time_ns: int = 0
 
     @property
     def is_pending(self) -> bool:
@@ -73,6 +77,7 @@ class Entry:
             updated=row.time,
             backend=self.backend,
             owner=self.owner,
+            remark=self.remark,
         )
 
 
@@ -91,6 +96,8 @@ class JobIndex:
         """All jobs, the newest first."""
         with self._lock:
             self._refresh()
+            for jobid in self._restless:
+                self._look_at_remark(self._entries[jobid])
             return list(self._sorted)
 
     def pending(self) -> list[Entry]:
@@ -166,11 +173,22 @@ class JobIndex:
             return
         if last is not entry.last:
             entry.last, entry.log_bytes = last, size
+            entry.remark, entry.remark_time_ns = "", 0
             entry.rendered = entry.line().model_dump_json()
         if entry.is_quiet:
             self._restless.discard(jobid)
         else:
             self._restless.add(jobid)
+
+    def _look_at_remark(self, entry: Entry) -> None:
+        folder = JobFolder(self._store.prefix / entry.jobid)
+        try:
+            time_ns = folder.remark(entry.last.jobndx).stat().st_mtime_ns
+        except OSError:
+            return
+        if time_ns != entry.remark_time_ns:
+            entry.remark, entry.remark_time_ns = remark_of(folder, entry.last), time_ns
+            entry.rendered = entry.line().model_dump_json()
 
     def _forget(self, jobid: str) -> None:
         entry = self._entries.pop(jobid)

@@ -53,6 +53,10 @@ class JobAccess(Protocol):
         """
         ...
 
+    def look_all(self, jobids: Iterable[str]) -> list[JobFacts]:
+        """As `look` at each of these, without waiting; each backend is asked once for all."""
+        ...
+
     def spec(self, jobid: str) -> JobSpec:
         """What it runs, without secrets."""
         ...

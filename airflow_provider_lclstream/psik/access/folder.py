@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from airflow_provider_lclstream.psik.access.base import JobAccess
 from airflow_provider_lclstream.psik.facts import (
     BackendFacts,
     FileFacts,
     JobFacts,
     JobLine,
     facts_of,
+    line_of,
     printable,
 )
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
@@ -26,9 +25,10 @@ from airflow_provider_lclstream.psik.store import JobStore, safe_path
 from lclstreamer.core.errors import LCLStreamError, OutputError
 
 LOOK_SECONDS = 0.1
+ASK_SECONDS = 2.0
+"""Between two questions to the backend of a job that is waited for; its folder is looked at more
+often, and has most news first."""
 PIECE_BYTES = 2**18
-SHARE = 20
-"""So many times as long as a look takes is the pause after it, at least."""
 
 
 class FolderAccess:
@@ -81,13 +81,25 @@ class FolderAccess:
     ) -> JobFacts:
         """Ask the backend, and read the folder; again and again while waiting."""
         job, deadline = self.store.get(jobid), time.monotonic() + wait_seconds
+        ask_at = 0.0
         while True:
-            if self._asks:
+            if time.monotonic() >= ask_at:
                 self._make_sure([job])
+                ask_at = time.monotonic() + ASK_SECONDS
             facts = facts_of(job, after, file)
             if facts.rows > after or facts.has_file or time.monotonic() >= deadline:
                 return facts
             time.sleep(self._look_seconds)
+
+    def look_all(self, jobids: Iterable[str]) -> list[JobFacts]:
+        """Ask each backend about all of its jobs at once, and read the folders."""
+        jobs = [self.store.get(jobid) for jobid in jobids]
+        self._make_sure(jobs)
+        return [facts_of(job) for job in jobs]
+
+    def glance(self, jobid: str, *, after: int = 0, file: str | None = None) -> JobFacts:
+        """Read the folder, and ask nobody."""
+        return facts_of(self.store.get(jobid), after, file)
 
     def spec(self, jobid: str) -> JobSpec:
         """What it runs, without its secret."""
@@ -103,7 +115,7 @@ class FolderAccess:
                 break
             try:
                 if not wanted or job.state() in wanted:
-                    found.append(facts_of(job))
+                    found.append(line_of(job))
             except JobNotFoundError:
                 continue  # removed a moment ago
             except (LCLStreamError, OSError) as error:
@@ -165,6 +177,8 @@ class FolderAccess:
         return [self._backend(name) for name in sorted(self.store.backends)]
 
     def _make_sure(self, jobs: list[Job]) -> None:
+        if not self._asks:
+            return
         for problem in reconcile(jobs).problems:
             self._say(problem)
 
@@ -182,46 +196,6 @@ class FolderAccess:
         return BackendFacts(
             name=name, type=config.type, queue_name=config.queue_name, problem=problem
         )
-
-
-class InThread:
-    """`AsyncJobAccess` over a `JobAccess` whose calls are short: each in one of a few threads.
-
-    Waiting is done here and not there: a waiting thread would be missed by others. Where very many
-    wait, the threads are busy and looks take long, so they become rarer.
-    """
-
-    def __init__(self, access: JobAccess, look_seconds: float = 0.5) -> None:
-        self._access, self._look_seconds = access, look_seconds
-
-    async def look(
-        self, jobid: str, *, after: int = 0, wait_seconds: float = 0, file: str | None = None
-    ) -> JobFacts:
-        """Look again and again while waiting."""
-        deadline = time.monotonic() + wait_seconds
-        while True:
-            began = time.monotonic()
-            facts = await asyncio.to_thread(self._access.look, jobid, after=after, file=file)
-            now = time.monotonic()
-            if facts.rows > after or facts.has_file or now >= deadline:
-                return facts
-            pause = max(self._look_seconds, SHARE * (now - began))
-            await asyncio.sleep(min(pause, deadline - now))
-
-    async def log_sizes(self, jobid: str) -> dict[str, int]:
-        """Its logs and their lengths in bytes."""
-        return await asyncio.to_thread(self._access.log_sizes, jobid)
-
-    async def read_log(self, jobid: str, name: str, offset: int, limit_bytes: int) -> bytes:
-        """A piece of a log."""
-        return await asyncio.to_thread(self._access.read_log, jobid, name, offset, limit_bytes)
-
-    async def cancel(self, jobid: str, reason: str = "canceled") -> JobFacts:
-        """Ask that it ends."""
-        return await asyncio.to_thread(self._access.cancel, jobid, reason)
-
-    async def aclose(self) -> None:
-        """Nothing is kept open."""
 
 
 def _files_below(root: Path) -> Iterator[FileFacts]:

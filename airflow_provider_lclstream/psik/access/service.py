@@ -121,6 +121,10 @@ class ServiceAccess:
                 return facts
             time.sleep(pause)
 
+    def look_all(self, jobids: Iterable[str]) -> list[JobFacts]:
+        """Look at each of these; the service asks its backends by itself."""
+        return [self.look(jobid) for jobid in jobids]
+
     def spec(self, jobid: str) -> JobSpec:
         """What it runs."""
         return self.ask(questions.spec_of(jobid))

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import httpx2
 
 from airflow_provider_lclstream.psik.access import questions
-from airflow_provider_lclstream.psik.access.places import ServicePlace, service_place
+from airflow_provider_lclstream.psik.access.places import ServicePlace
 from airflow_provider_lclstream.psik.access.question import TIMEOUT_SECONDS, Answer, Question
 from airflow_provider_lclstream.psik.access.refusals import unreachable
 from airflow_provider_lclstream.psik.access.rounds import PAUSES_SECONDS, Rounds
@@ -68,11 +67,6 @@ class AsyncServiceAccess:
         except httpx2.HTTPError as error:
             raise unreachable(error, self._where) from error
         return question.answer(reply, self._where)
-
-
-async def open_service_async(url: str, identity: Path | str | None = None) -> AsyncServiceAccess:
-    """As `service.open_service`."""
-    return open_place_async(await asyncio.to_thread(service_place, url, identity))
 
 
 def open_place_async(place: ServicePlace) -> AsyncServiceAccess:

@@ -96,8 +96,8 @@ class OurJobs:
                 service.start(line.jobid)
             return None
         if not line.state.is_final:
-            info = line.info if line.state is JobState.active else "waiting there"
-            return Observation(line.state, info)
+            waits = f"waiting there: {line.remark}" if line.remark else "waiting there"
+            return Observation(line.state, line.info if line.state is JobState.active else waits)
         job = service.look(line.jobid)
         has_run = any(row.state is JobState.active for row in job.history)
         try:

@@ -20,8 +20,7 @@ def show_lines(lines: Iterable[JobLine], *, as_json: bool) -> None:
         return
     sys.stdout.write(f"{'jobid':<21} {'state':<9} {'ndx':>3} {'updated':<19} {'name':<20} info\n")
     for line in lines:
-        # A list on a service has no remarks; its jobs do.
-        info = line.info or getattr(line, "remark", "")
+        info = line.info or line.remark
         sys.stdout.write(
             f"{line.jobid:<21} {line.state:<9} {line.jobndx:>3} "
             f"{clock(line.updated):<19} {line.name[:20]:<20} {info}\n"

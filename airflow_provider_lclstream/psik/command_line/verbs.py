@@ -115,7 +115,7 @@ def status(
 ) -> None:
     """Make sure of the state of jobs and show their histories."""
     access = open_access(config, service, identity)
-    found = [access.look(jobid) for jobid in jobids]
+    found = access.look_all(jobids)
     if as_json:
         print_json([facts.model_dump(mode="json") for facts in found])
         return

@@ -7,15 +7,19 @@ import http.server
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from airflow_provider_lclstream.psik.access.base import JobAccess
-from airflow_provider_lclstream.psik.access.folder import FolderAccess, InThread
+from airflow_provider_lclstream.psik.access.folder import FolderAccess
+from airflow_provider_lclstream.psik.access.folder_async import InThread
+from airflow_provider_lclstream.psik.access.places import service_place
 from airflow_provider_lclstream.psik.access.service import ServiceAccess, open_service
-from airflow_provider_lclstream.psik.access.service_async import open_service_async
+from airflow_provider_lclstream.psik.access.service_async import open_place_async
+from airflow_provider_lclstream.psik.backends.base import Attempt, Observation
+from airflow_provider_lclstream.psik.facts import JobLine
 from airflow_provider_lclstream.psik.job import JobNotFoundError
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
@@ -135,6 +139,47 @@ def test_waiting_ends_with_news_a_file_or_the_time(access: JobAccess) -> None:
     assert _end(access, made.jobid) is JobState.canceled
 
 
+def test_a_list_says_as_much_of_a_job_as_the_job_itself(access: JobAccess, store: JobStore) -> None:
+    made = access.create(JobSpec(script="sleep 60", name="steady"))
+    facts = access.look(made.jobid, after=2, wait_seconds=20)
+    attempt = store.get(made.jobid).pending_attempt()
+    assert attempt is not None
+    for remark in ("stopped, with its cores", "suspended"):
+        store.get(made.jobid).apply(attempt, Observation(JobState.active, remark))
+        (line,) = access.lines()
+        assert line == JobLine(**access.look(made.jobid).model_dump())
+        assert (line.state, line.info, line.remark) == (JobState.active, facts.info, remark)
+    access.cancel(made.jobid)
+    _end(access, made.jobid)
+    (line,) = access.lines()
+    assert (line.state, line.remark) == (JobState.canceled, "")
+
+
+def test_a_backend_is_asked_about_many_jobs_at_once_and_not_often(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access, asked = FolderAccess(store), list[int]()
+    made = [access.create(JobSpec(script="sleep 60")) for _ in range(3)]
+    backend = store.backend("default")
+    observe = backend.observe
+
+    def counting(attempts: Sequence[Attempt]) -> Mapping[str, Observation]:
+        asked.append(len(attempts))
+        return observe(attempts)
+
+    monkeypatch.setattr(backend, "observe", counting)
+    assert [facts.jobid for facts in access.look_all(f.jobid for f in made)] == [
+        facts.jobid for facts in made
+    ]
+    assert asked == [3]
+    access.look(made[0].jobid, after=9, wait_seconds=1)
+    assert asked == [3, 1]
+    looks = InThread(access, 0.1)
+    asyncio.run(looks.look(made[0].jobid, after=9, wait_seconds=1))
+    asyncio.run(looks.look(made[0].jobid, after=9, wait_seconds=0.1))
+    assert asked == [3, 1, 1]
+
+
 @pytest.mark.parametrize("name", ["nothing", "../spec.json", "/etc/hostname", "d", "link", ""])
 def test_files_and_logs_that_are_not_the_jobs(access: JobAccess, name: str) -> None:
     made = access.create(JobSpec(script="mkdir d; ln -s /etc/hostname link"))
@@ -162,7 +207,7 @@ def test_an_event_loop_is_not_blocked(kind: str, store: JobStore, service: Servi
     async def wait() -> tuple[Any, bytes, int]:
         asked = (
             InThread(FolderAccess(store)) if kind == "folder"
-            else await open_service_async(service.where)
+            else open_place_async(service_place(service.where))
         )  # fmt: skip
         beats = 0
 
