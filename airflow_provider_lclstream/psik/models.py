@@ -11,6 +11,7 @@ import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -193,9 +194,18 @@ class JobSpec(_Model):
     @classmethod
     def _headers(cls, headers: dict[str, str]) -> dict[str, str]:
         for name, value in headers.items():
-            if not _HEADER.fullmatch(name) or any(ord(c) < 32 or ord(c) == 127 for c in value):
-                raise ValueError(f"{name!r} is not a header")
+            if not _HEADER.fullmatch(name) or not (value.isascii() and value.isprintable()):
+                raise ValueError(f"{name!r} is not a header of printable ASCII characters")
         return headers
+
+    @field_validator("callback")
+    @classmethod
+    def _reachable(cls, url: str | None) -> str | None:
+        if url is not None:
+            parts = urlsplit(url)  # raises ValueError for what is no URL
+            if not parts.hostname or parts.port == 0:
+                raise ValueError("the callback names no host that can be told")
+        return url
 
     def to_stored(self) -> dict[str, Any]:
         """The document of ``spec.json``: readable by upstream's tools, without the secret."""

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 
-from airflow_provider_lclstream.psik.callbacks.courier import Courier
+from airflow_provider_lclstream.psik.callbacks.courier import Courier, Pauses, reason_of
 from airflow_provider_lclstream.psik.callbacks.start import courier_lock
 from airflow_provider_lclstream.psik.reconciler import Reconciliation
 from airflow_provider_lclstream.psik.state_log import try_lock
@@ -64,7 +64,7 @@ class Loops:
         return found
 
     def _deliver(self) -> None:
-        counts = self._service.counts
+        counts, pauses = self._service.counts, Pauses()
         while not self._stop.is_set():
             try:
                 with try_lock(courier_lock(self._service.store.prefix)) as is_ours:
@@ -72,5 +72,6 @@ class Loops:
                         courier = Courier(self._service.store, stop=self._stop, counts=counts)
                         asyncio.run(courier.run(until_idle=False))
             except (LCLStreamError, OSError, ExceptionGroup) as error:
-                logger.warning("delivering callbacks", extra={"problem": str(error)})
+                logger.warning("delivering callbacks", extra={"problem": reason_of(error)})
+                self._stop.wait(pauses.next())
             self._stop.wait(RETRY_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable
 
 from pydantic import Field
@@ -25,7 +26,8 @@ class Rule(StrictModel):
     attributes: list[str] = ["*"]
     """Patterns of the attributes they may set, beyond what the backend itself allows."""
     callbacks: list[str] = ["*"]
-    """Patterns of the URLs that may be told of their jobs' states."""
+    """Patterns of the URLs that may be told of their jobs' states. Scheme, host with port, and path
+    are compared each by itself: in ``https://*.site.org/*`` the first ``*`` stands for no slash."""
     max_unfinished: int = Field(default=1000, ge=0, le=1_000_000)
     """How many of their jobs may be queued or active at once."""
     max_minutes: float = Field(default=366 * 1440, gt=0)
@@ -72,7 +74,7 @@ def require_submit(rule: Rule, spec: JobSpec, unfinished: int) -> None:
     for name in spec.attributes:
         if not _fits(name, rule.attributes):
             raise _denied(f"you may not set the attribute {name!r}", "leave it out")
-    if spec.callback is not None and not _fits(spec.callback, rule.callbacks):
+    if spec.callback is not None and not _may_be_told(spec.callback, rule.callbacks):
         raise _denied(f"{spec.callback} may not be told of jobs", "use an allowed callback")
     if spec.resources.duration > rule.max_minutes:
         raise _denied(f"jobs may run for {rule.max_minutes:g} minutes", "ask for less time")
@@ -101,6 +103,26 @@ def _covers(patterns: list[str], caller: str, owner: str | None) -> bool:
 
 def _fits(name: str, patterns: list[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+_URL = re.compile(r"([^:/?#]*)://([^/?#]*)(.*)", re.DOTALL)
+
+
+def _may_be_told(url: str, patterns: list[str]) -> bool:
+    return any(
+        all(fnmatch.fnmatchcase(*each) for each in zip(_url_parts(url), _url_parts(p), strict=True))
+        if _URL.fullmatch(p)
+        else fnmatch.fnmatchcase(url, p)
+        for p in patterns
+    )
+
+
+def _url_parts(url: str) -> tuple[str, str, str]:
+    """Scheme, host with port, and the rest. Who logs in, ``user@``, says nothing of where."""
+    found = _URL.fullmatch(url)
+    scheme, authority, rest = found.groups() if found else ("", "", url)
+    host = authority.rpartition("@")[2].lower()
+    return scheme.lower(), host, rest or ("*" if host.endswith("*") else "/")
 
 
 def _denied(problem: str, mend: str) -> PermissionDeniedError:

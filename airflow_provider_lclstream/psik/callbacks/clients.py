@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from airflow_provider_lclstream.certified.contexts import Target
     from airflow_provider_lclstream.certified.folder import IdentityFolder
 
+MAX_ANSWER_BYTES = 2**16
+
 
 class CallbackClients:
     """One client for each trusted service, and one for everybody else; a context manager."""
@@ -48,14 +50,23 @@ class CallbackClients:
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> int:
         """Send one callback and return the status of the answer. Redirects are not followed.
 
+        Of the answer's body only a little is read: it is of no interest, and may never end.
+
         Raises:
             LCLStreamError: the identity folder is damaged.
             httpx2.HTTPError: the receiver could not be reached, or did not answer.
         """
         target = self._resolve(url)
         client = await self._client(target)
-        answer = await client.post(target.url if target else url, content=body, headers=headers)
-        return answer.status_code
+        where = target.url if target else url
+        async with client.stream("POST", where, content=body, headers=headers) as answer:
+            read = 0
+            # Read to its end where that is near, so that the connection can be used again.
+            async for piece in answer.aiter_raw():
+                read += len(piece)
+                if read > MAX_ANSWER_BYTES:
+                    break
+            return answer.status_code
 
     def _resolve(self, url: str) -> Target | None:
         from airflow_provider_lclstream.certified.contexts import resolve

@@ -8,7 +8,9 @@ that a job which dies without a word is told of as well.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import random
 import sys
 import threading
@@ -35,8 +37,10 @@ from airflow_provider_lclstream.psik.store import JobStore
 from lclstreamer.core.errors import LCLStreamError
 from lclstreamer.core.exposition import Counts
 
+logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.1
 """How often the state logs are looked at."""
+LONGEST_PAUSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,19 @@ class CourierSettings:
 
 @dataclass
 class _Followed:
-    """A job whose callbacks are followed, to which host, and how long its log was last time."""
+    """A job whose callbacks are followed, to which host.
+
+    Attributes:
+        job: the job.
+        host: the host and port of its callback.
+        log_bytes: how long its log was last time.
+        problem: what was wrong with its folder last time.
+    """
 
     job: Job
     host: str
     log_bytes: int = -1
+    problem: str = ""
 
 
 @dataclass
@@ -116,6 +128,11 @@ class Courier:
                 self._look_at(jobid, followed)
             except (FileNotFoundError, JobNotFoundError):
                 self._let_go(jobid, is_removed=True)
+            except (LCLStreamError, OSError) as error:
+                # The others are told; this one is looked at again.
+                if followed.problem != str(error):
+                    logger.warning("callbacks wait", extra={"problem": f"{jobid}: {error}"})
+                followed.problem = str(error)
 
     def _look_at(self, jobid: str, followed: _Followed) -> None:
         size = (followed.job.folder / "status.csv").stat().st_size
@@ -130,7 +147,10 @@ class Courier:
             job = self.store.get(jobid)
             # Read now and kept: the folder may be removed while a callback is on its way.
             host = urlsplit(job.spec.callback or "").netloc
-        except JobNotFoundError:
+        except (LCLStreamError, ValueError, OSError) as error:
+            # Gone, or damaged so that nobody can know whom to tell.
+            if not isinstance(error, JobNotFoundError):
+                logger.warning("a job has no callbacks", extra={"problem": f"{jobid}: {error}"})
             (self._watched / jobid).unlink(missing_ok=True)
         else:
             self._jobs[jobid] = _Followed(job, host)
@@ -206,11 +226,35 @@ class Courier:
                 status = await self.clients.post(
                     job.spec.callback or "", event.body, {**own, **proof}
                 )
-        except (httpx2.HTTPError, httpx2.InvalidURL, LCLStreamError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, LCLStreamError, OSError, ValueError) as error:
             self._away.add(self._in_flight[event.jobid])
             return f"{type(error).__name__}: {error}".rstrip(": ")
         self._is_back(self._in_flight[event.jobid])
         return None if 200 <= status < 300 else f"it answered {status}"
+
+
+class Pauses:
+    """How long to wait before a courier that failed is replaced: longer each time, to a minute.
+
+    On a full disk it cannot note what it has delivered, and its successor delivers it again.
+    """
+
+    def __init__(self) -> None:
+        self._seconds, self._began = 0.5, time.monotonic()
+
+    def next(self) -> float:
+        """The next pause, in seconds; short again after a courier that lasted."""
+        lasted = time.monotonic() - self._began > 2 * LONGEST_PAUSE_SECONDS
+        self._seconds = 1.0 if lasted else min(self._seconds * 2, LONGEST_PAUSE_SECONDS)
+        self._began = time.monotonic()
+        return self._seconds
+
+
+def reason_of(error: Exception) -> str:
+    """What made a courier fail, in words."""
+    if isinstance(error, ExceptionGroup):
+        return "; ".join(dict.fromkeys(reason_of(each) for each in error.exceptions))
+    return f"{type(error).__name__}: {error}"
 
 
 def _note(job: Job, text: str) -> None:
@@ -224,12 +268,19 @@ def main(argv: list[str]) -> int:
     """Deliver what is to be told under a prefix, and end: ``PREFIX BACKENDS_JSON``."""
     prefix = Path(argv[0])
     backends = {n: BackendConfig.model_validate(c) for n, c in json.loads(argv[1]).items()}
+    pauses = Pauses()
     # Looked at again with the lock released: a job marked in the last moment is not forgotten.
     while watched(prefix):
         with try_lock(courier_lock(prefix)) as is_ours:
             if not is_ours:
                 return 0
-            asyncio.run(Courier(JobStore(prefix, backends)).run(until_idle=True))
+            try:
+                asyncio.run(Courier(JobStore(prefix, backends)).run(until_idle=True))
+            except (LCLStreamError, OSError, ExceptionGroup) as error:
+                with contextlib.suppress(OSError):  # its log may lie on a disk that is full
+                    sys.stderr.write(f"{time.ctime()}: callbacks wait: {reason_of(error)}\n")
+                    sys.stderr.flush()
+                time.sleep(pauses.next())
     return 0
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from airflow_provider_lclstream.psik.callbacks.clients import CallbackClients
 from airflow_provider_lclstream.psik.callbacks.courier import Courier, CourierSettings
-from airflow_provider_lclstream.psik.callbacks.start import courier_lock, watched
+from airflow_provider_lclstream.psik.callbacks.start import courier_lock, watch, watched
 from airflow_provider_lclstream.psik.callbacks.verifier import (
     CallbackVerifier,
     RepeatedCallbackError,
@@ -41,6 +41,7 @@ class Receiver:
     behave: list[str] = field(default_factory=list)
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
+    poured: int = 0
     server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
@@ -60,6 +61,13 @@ class Receiver:
                     with contextlib.suppress(RepeatedCallbackError):
                         receiver.accepted.append(str(verifier.verify(headers, body).state))
                 if how == "die-after":
+                    return
+                if how == "endless":
+                    self.send_response(200)
+                    self.end_headers()
+                    with contextlib.suppress(OSError):
+                        while True:
+                            receiver.poured += self.wfile.write(bytes(2**16))
                     return
                 self.send_response(int(how) if how.isdigit() else 200)
                 self.send_header("content-length", "0")
@@ -292,3 +300,29 @@ def test_a_job_removed_while_its_callback_is_due_does_not_end_the_courier(
 
     asyncio.run(remove_in_between())
     assert not watched(store.prefix)
+
+
+def test_an_answer_without_end_is_not_read(
+    store: JobStore, receiver: Receiver, courier: Callable[..., None], wait_for: Callable[..., Any]
+) -> None:
+    receiver.behave = ["endless"]
+    job = store.create(JobSpec(script="true", callback=receiver.url, cb_secret=SECRET))
+    courier(store, timeout_seconds=20.0)
+    job.submit()
+    wait_for(lambda: len(receiver.accepted) == 2, what="the states after it")
+    assert receiver.poured < 2**24  # what fits into the sockets' buffers
+
+
+def test_a_damaged_job_does_not_silence_the_others(
+    store: JobStore, receiver: Receiver, courier: Callable[..., None], wait_for: Callable[..., Any]
+) -> None:
+    for old, new in (('"x": "a"', '"x": "\\u00e9"'), ("http://127", "http://[127")):
+        # As another version may have taken them: a header and a URL that no client can send.
+        damaged = store.create(JobSpec(script="true", callback=receiver.url, cb_headers={"x": "a"}))
+        spec = damaged.folder / "spec.json"
+        spec.write_text(spec.read_text().replace(old, new))
+        watch(store.prefix, damaged.jobid)
+    job = store.create(JobSpec(script="true", callback=receiver.url, cb_secret=SECRET))
+    courier(store)
+    job.submit()
+    wait_for(lambda: receiver.accepted == STATES, what="the sound job's states")

@@ -117,11 +117,15 @@ def test_impossible_resources_are_refused(wrong: dict[str, Any]) -> None:
         {"backend": "../other"},
         {"callback": "file:///etc/passwd"},
         {"callback": "https://host/a b"},
+        {"callback": "http://[::1/cb"},
+        {"callback": "http://host:99999/cb"},
+        {"callback": "http://:80/cb"},
         {"environment": {"A=B": "x"}},
         {"environment": {"LD PRELOAD": "x"}},
         {"environment": {"A": "x\0y"}},
         {"cb_headers": {"X": "a\r\nEvil: 1"}},
         {"cb_headers": {"X:": "a"}},
+        {"cb_headers": {"X": "é"}},
     ],
 )
 def test_impossible_jobs_are_refused(wrong: dict[str, Any]) -> None:

@@ -96,3 +96,31 @@ def test_what_the_rule_allows_passes() -> None:
         }
     )
     require_submit(POLICY.rules[1], job, 1)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_allowed"),
+    [
+        ("https://arp.slac.stanford.edu/cb?run=1", True),
+        ("https://ARP.slac.stanford.edu/cb", True),
+        ("https://user@arp.slac.stanford.edu/cb", True),
+        ("http://arp.slac.stanford.edu/cb", False),
+        ("https://arp.slac.stanford.edu:8443/cb", False),
+        ("https://evil.example/.slac.stanford.edu/cb", False),
+        ("https://evil.example?.slac.stanford.edu/cb", False),
+        ("https://evil.example#.slac.stanford.edu/cb", False),
+        ("https://x.slac.stanford.edu@evil.example/cb", False),
+        ("https://169.254.169.254/latest/meta-data/x.slac.stanford.edu/", False),
+        ("http://127.0.0.1:8080/any/where", True),
+        ("http://127.0.0.1:8081/any/where", False),
+    ],
+)
+def test_a_pattern_of_hosts_is_not_met_by_a_path(url: str, is_allowed: bool) -> None:
+    allowed = ["https://*.slac.stanford.edu/*", "http://127.0.0.1:8080*"]
+    rule = Rule(who=["*"], callbacks=allowed)
+    try:
+        require_submit(rule, JobSpec(script="true", callback=url), 0)
+    except PermissionDeniedError:
+        assert not is_allowed
+    else:
+        assert is_allowed
