@@ -22,7 +22,7 @@ from airflow_provider_lclstream.psik.facts import BackendFacts, FileFacts, JobFa
 from airflow_provider_lclstream.psik.job import JobNotFoundError
 from airflow_provider_lclstream.psik.models import JobSpec
 from airflow_provider_lclstream.psik.states import JobState, TransitionRefusedError
-from lclstreamer.core.errors import UnavailableError
+from lclstreamer.core.errors import LCLStreamError, UnavailableError
 
 PIECE_BYTES = 2**18
 
@@ -79,32 +79,41 @@ class ServiceAccess:
         One that its backend refused is there too, ``failed`` with the reason.
         """
         encoded = {name: text.encode() for name, text in (files or {}).items()}
-        return self.create_with(
-            spec, idempotency_key or uuid.uuid4().hex, [encoded] if encoded else [], submit=submit
-        )
+        return self.create_with(spec, idempotency_key, [encoded] if encoded else [], submit=submit)
 
     def create_with(
         self,
         spec: JobSpec,
-        key: str,
+        key: str | None,
         uploads: Iterable[Mapping[str, bytes | IO[bytes]]],
         *,
         submit: bool = True,
     ) -> JobFacts:
-        """Make a job there, send portions of files, and submit it; the key says which job it is."""
+        """Make a job there, send portions of files, and submit it; the key says which job it is.
+
+        If that fails for good, or nobody has a key to go on with it, the job is removed again.
+        """
         portions = iter(uploads)
-        first = next(portions, None)
-        facts = self.ask(questions.create(spec, key, submit=submit and first is None))
+        first, made_key = next(portions, None), key or uuid.uuid4().hex
+        facts = self.ask(questions.create(spec, made_key, submit=submit and first is None))
         if first is None or facts.state is not JobState.new:
             return facts
-        for portion in itertools.chain([first], portions):
-            self.ask(questions.upload(facts.jobid, portion))
-        if not submit:
-            return facts
         try:
-            return self.start(facts.jobid)
+            for portion in itertools.chain([first], portions):
+                self.ask(questions.upload(facts.jobid, portion))
+            return self.start(facts.jobid) if submit else facts
         except TransitionRefusedError:
             return self.look(facts.jobid)  # started meanwhile by another one with this key
+        except LCLStreamError as error:
+            if key is None or not error.transient:
+                self._discard(facts.jobid)
+            raise
+
+    def _discard(self, jobid: str) -> None:
+        """Remove a job whose submission failed, as far as the service can be reached."""
+        with contextlib.suppress(LCLStreamError):
+            self.cancel(jobid, "its submission failed")
+            self.remove(jobid)
 
     def check(self, spec: JobSpec) -> None:
         """Ask whether it would be taken."""

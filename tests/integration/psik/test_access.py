@@ -139,6 +139,19 @@ def test_waiting_ends_with_news_a_file_or_the_time(access: JobAccess) -> None:
     assert _end(access, made.jobid) is JobState.canceled
 
 
+@pytest.mark.parametrize("key", [None, "the only one"])
+def test_a_job_whose_files_are_refused_is_not_left_behind(
+    access: JobAccess, key: str | None
+) -> None:
+    spec = JobSpec(script="cat given")
+    with pytest.raises(BadInputError, match="is not a path inside"):
+        access.create(spec, idempotency_key=key, files={"given": "1", "../go": "2"})
+    assert access.lines() == []
+    made = access.create(spec, idempotency_key=key, files={"given": "1"})
+    assert _end(access, made.jobid) is JobState.completed
+    assert [line.jobid for line in access.lines()] == [made.jobid]
+
+
 def test_a_list_says_as_much_of_a_job_as_the_job_itself(access: JobAccess, store: JobStore) -> None:
     made = access.create(JobSpec(script="sleep 60", name="steady"))
     facts = access.look(made.jobid, after=2, wait_seconds=20)
