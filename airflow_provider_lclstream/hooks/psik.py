@@ -109,7 +109,7 @@ class PsikHook(BaseHook):
 
     async def get_async_conn(self) -> AsyncJobAccess:
         """The jobs, for triggers; never blocks the event loop. Call its `aclose` after use."""
-        if "_known" not in self.__dict__:
+        if "_known" not in self.__dict__ and not _is_dag_test():
             try:
                 connection = await self.aget_connection(self.psik_conn_id)
             except AirflowNotFoundException as error:
@@ -239,6 +239,17 @@ class PsikHook(BaseHook):
 
         _no_line_per_request()
         return open_place_async(self._place)
+
+
+def _is_dag_test() -> bool:
+    """Whether the trigger runs inside of ``airflow dags test``.
+
+    There Airflow has no asynchronous way to its connections, and says that there is none.
+    """
+    from airflow.sdk.execution_time import task_runner
+
+    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    return comms is not None and not hasattr(comms, "asend")
 
 
 def _close(access: JobAccess | None) -> None:

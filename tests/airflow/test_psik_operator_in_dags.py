@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from airflow_provider_lclstream.psik.store import JobStore
 
 
@@ -34,3 +36,15 @@ def test_a_service_goes_on_after_its_task(run_dag, site):
     job = JobStore(site).get(end.xcoms["job", "jobid"])
     assert job.reconcile() == "active"
     job.cancel()
+
+
+def test_a_wait_finds_its_connection_in_the_database(run_dag, tmp_path):
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        place = json.dumps({"prefix": str(tmp_path)})
+        session.add(Connection(conn_id="kept_in_the_database", conn_type="psik", extra=place))
+    end = run_dag("job_of_a_connection")
+    assert "Pausing task as DEFERRED" in end.log
+    assert (end.state, len(JobStore(tmp_path).jobs())) == ("success", 1)

@@ -78,3 +78,10 @@ with DAG(dag_id="job_runs_long", schedule=None):
     PsikJobOperator(
         task_id="job", job_spec={"name": "long", "backend": "local", "script": "exec sleep 600\n"}
     )
+
+with DAG(dag_id="job_of_a_connection", schedule=None):
+    PsikJobOperator(
+        task_id="job",
+        psik_conn_id="kept_in_the_database",
+        job_spec={"name": "elsewhere", "backend": "local", "script": "sleep 0.5\n"},
+    )
