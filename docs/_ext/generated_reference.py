@@ -4,6 +4,7 @@ Configuration, command lines, metrics, states and errors come from the models, t
 the tables, so these pages cannot drift from what is installed.
 """
 
+import inspect
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from markdown_tables import model_section, schema_page, table
 
 PROGRAMS = ("lclstream", "lclstreamer", "nng-stream")
 VERB_LINE = re.compile(r"^(?:│ |  )([a-z][a-z0-9-]*) {2,}\S")
+ARGUMENT = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 
 
 def configuration_page() -> str:
@@ -225,9 +227,55 @@ def states_page() -> str:
     )
 
 
+def arguments_section(kind: type) -> str:
+    """A class for writers of DAGs: what it does and takes, with what its bases here take."""
+    meanings, defaults = dict[str, str](), dict[str, str]()
+    for each in kind.__mro__:
+        if not each.__module__.startswith("airflow_provider_lclstream"):
+            continue
+        for name, text in ARGUMENT.findall(plain_doc(each).partition("Args:\n")[2]):
+            meanings.setdefault(name, " ".join(text.split()).replace("``", "`"))
+        for name, parameter in inspect.signature(each).parameters.items():
+            needed = parameter.default is inspect.Parameter.empty
+            defaults.setdefault(name, "required" if needed else f"`{parameter.default!r}`")
+    text = plain_doc(kind).partition("Args:\n")[0].strip().replace("``", "`")
+    rows = [(f"`{n}`", defaults[n], meaning) for n, meaning in meanings.items() if n in defaults]
+    return (
+        f"## {kind.__name__}\n\n`from {kind.__module__} import {kind.__name__}`\n\n{text}\n\n"
+        + table(("argument", "default", "meaning"), rows)
+    )
+
+
+def plain_doc(thing: Any) -> str:
+    """The docstring of a class or function, without indentation."""
+    return inspect.cleandoc(thing.__doc__ or "")
+
+
+def verbs_section(kind: type) -> str:
+    """The methods of a class, each with its first line."""
+    rows: list[tuple[str, str]] = []
+    for name, verb in vars(kind).items():
+        if inspect.isfunction(verb) and not name.startswith("_"):
+            words = [
+                str(each).partition(":")[0] + ("" if each.default is each.empty else "=…")
+                for each in list(inspect.signature(verb).parameters.values())[1:]
+            ]
+            rows.append(
+                (
+                    f"`{name}({', '.join(words)})`",
+                    plain_doc(verb).partition("\n")[0].replace("``", "`"),
+                )
+            )
+    return table(("verb", "what it does"), rows)
+
+
 def airflow_page() -> str:
-    """What Airflow discovers: modules, connections, options."""
+    """What Airflow discovers, and what writers of DAGs use."""
     from airflow_provider_lclstream.get_provider_info import get_provider_info
+    from airflow_provider_lclstream.hooks.psik import PsikHook
+    from airflow_provider_lclstream.operators.psik import PsikJobOperator
+    from airflow_provider_lclstream.psik.access.base import JobAccess
+    from airflow_provider_lclstream.sensors.psik import PsikJobSensor
 
     info = get_provider_info()
     modules = [
@@ -252,7 +300,13 @@ def airflow_page() -> str:
         + "\n## Fields of connections\n\n"
         + table(("connection type", "field in `extra`", "meaning"), fields)
         + "\n## Options\n\nIn the section `[lclstream]` of `airflow.cfg`, or in the environment as "
-        "`AIRFLOW__LCLSTREAM__NAME`.\n\n" + table(("option", "type", "default", "meaning"), options)
+        "`AIRFLOW__LCLSTREAM__NAME`.\n\n"
+        + table(("option", "type", "default", "meaning"), options)
+        + "".join(
+            f"\n{arguments_section(each)}" for each in (PsikJobOperator, PsikJobSensor, PsikHook)
+        )
+        + "\n`with PsikHook().opened() as jobs:` gives the jobs, wherever they are kept:\n\n"
+        + verbs_section(JobAccess)
     )
 
 
