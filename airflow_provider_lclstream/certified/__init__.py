@@ -6,7 +6,7 @@ that the requester holds the key, records and can revoke what it issues.
 
 ::
 
-    the folder      folder files keys certificates encoding names creation check overview
+    the folder      folder files keys certificates encoding names creation findings check overview
     an authority    authority record policy subjects key_requests authority_app
     introductions   introduction renewal revocation_follower trust
     mutual TLS      contexts clients message

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from airflow_provider_lclstream.certified.check import expiry_warnings
+from airflow_provider_lclstream.certified.findings import expiry_warnings
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.message import (
     HTTP_ERROR_EXIT,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_lclstream.certified.authority import Authority
-from airflow_provider_lclstream.certified.check import expiry_finding
 from airflow_provider_lclstream.certified.clients import explain, http_client
 from airflow_provider_lclstream.certified.contexts import Target
 from airflow_provider_lclstream.certified.encoding import (
@@ -15,6 +14,7 @@ from airflow_provider_lclstream.certified.encoding import (
     to_pem,
 )
 from airflow_provider_lclstream.certified.files import write_file
+from airflow_provider_lclstream.certified.findings import expiry_finding
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.introduction import install, parse_introduction
 from airflow_provider_lclstream.certified.key_requests import build_request, read_request

@@ -14,6 +14,7 @@ from cryptography import x509
 from airflow_provider_lclstream.certified.contexts import client_settings
 from airflow_provider_lclstream.certified.encoding import read_certificate
 from airflow_provider_lclstream.certified.files import make_folder, write_file
+from airflow_provider_lclstream.certified.findings import expiry_warnings
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.trust import TrustedService, read_yaml
 from lclstreamer.core.errors import BadInputError, LCLStreamError, UnavailableError
@@ -202,8 +203,6 @@ class RevocationFollower:
     def _look_at_dates(self) -> None:
         if time.monotonic() - self._looked_at_dates < LOOK_AT_DATES_SECONDS:
             return
-        from airflow_provider_lclstream.certified.check import expiry_warnings
-
         self._looked_at_dates = time.monotonic()
         for finding in expiry_warnings(self._folder):
             logger.warning("certificate", extra=finding.to_json())

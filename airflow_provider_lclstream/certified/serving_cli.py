@@ -100,7 +100,7 @@ def authority(
 
 
 def _ready(config: Path | None) -> IdentityFolder:
-    from airflow_provider_lclstream.certified.check import expiry_warnings
+    from airflow_provider_lclstream.certified.findings import expiry_warnings
 
     folder = IdentityFolder(config).require()
     for finding in expiry_warnings(folder):

@@ -28,8 +28,7 @@ class SweepRunsOperator(BaseOperator):
 
     Which experiments: the connection's extra ``experiments`` (a list), and those that are active
     at its ``instruments`` (a list of names). Its login and password, or its extra ``token``, are
-    sent to the Elog. Without the connection, or without rules, the task is
-    skipped.
+    sent to the Elog. Without the connection, or without rules, the task is skipped.
 
     Args:
         elog_conn_id: the Airflow connection (HTTP) to the Elog.

@@ -9,10 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 
+from lclstreamer.core.errors import UnavailableError
+from lclstreamer.transport.dial import securing_for
 from lclstreamer.transport.url import Endpoint
-from lclstreamer.transport.wire import TICK_SECONDS, Securing, TcpWire, Wire, listen, securing_for
+from lclstreamer.transport.wire import TICK_SECONDS, Securing, TcpWire, Wire
 
 logger = logging.getLogger(__name__)
+_BACKLOG = 1024
 
 CONNECTIONS_LIMIT = 4096
 """More peers than this at a time are turned away."""
@@ -91,3 +94,31 @@ class Listener:
             connection.close()
             return
         self._serve(wire)
+
+
+def listen(endpoint: Endpoint) -> socket.socket:
+    """A listening socket at this address.
+
+    Raises:
+        UnavailableError: the port is in use, or the address is not of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _cannot_listen(endpoint, error) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((endpoint.host, endpoint.port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(endpoint, error) from error
+    return listener
+
+
+def _cannot_listen(endpoint: Endpoint, error: OSError) -> UnavailableError:
+    return UnavailableError(
+        f"cannot listen on {endpoint}: {error.strerror or error}",
+        mend="choose a free port of this machine, or port 0 to have one chosen",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from lclstreamer.transport.dial import dial
 from lclstreamer.transport.inlet import Inlet, PullOptions
 from lclstreamer.transport.listener import Listener
 from lclstreamer.transport.outlet import Outlet, PushOptions
@@ -12,7 +13,7 @@ from lclstreamer.transport.pull import QueuedPullSocket
 from lclstreamer.transport.push import QueuedPushSocket
 from lclstreamer.transport.url import Endpoint
 from lclstreamer.transport.window import AdaptiveWindow, Everything
-from lclstreamer.transport.wire import Securing, TcpWire, Wire, dial
+from lclstreamer.transport.wire import Securing, TcpWire, Wire
 
 WINDOWS_PER_BOUND = 4
 """One consumer may hold this fraction of the memory unacknowledged."""

@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import os
 import socket
 import struct
 import sys
@@ -17,14 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from lclstreamer.core.errors import UnavailableError
-from lclstreamer.transport.url import Endpoint
-
 TICK_SECONDS = 0.25
 """The longest time that a read or write blocks before its caller may look around."""
-_FIRST_PAUSE_SECONDS = 0.02
-_LONGEST_PAUSE_SECONDS = 0.5
-_BACKLOG = 1024
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 4))
 
 
@@ -172,74 +164,3 @@ def receive_exactly(wire: Wire, count: int, timeout_seconds: float) -> bytes | N
             return None
         got += max(0, read)
     return bytes(data)
-
-
-def dial(endpoint: Endpoint, timeout_seconds: float, securing: Securing = TcpWire) -> Wire:
-    """Connect to a listening socket, trying again until the time is over.
-
-    Raises:
-        UnavailableError: nobody listens there.
-    """
-    securing = securing_for(endpoint, securing, listens=False)
-    deadline = time.monotonic() + timeout_seconds
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        left = max(0.1, deadline - time.monotonic())
-        try:
-            connection = socket.create_connection((endpoint.host, endpoint.port), left)
-            if connection.getsockname() != connection.getpeername():
-                return securing(connection)
-            connection.close()  # dialing a free local port can meet itself
-            reason = os.strerror(errno.ECONNREFUSED)
-        except OSError as error:
-            reason = error.strerror or str(error)
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise UnavailableError(
-                f"cannot connect to {endpoint} within {timeout_seconds:g} s: {reason}",
-                mend="check the address and that the other side is running",
-            )
-        time.sleep(min(pause, left))
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-
-
-def securing_for(endpoint: Endpoint, securing: Securing, *, listens: bool) -> Securing:
-    """What makes wires for an endpoint: what the program gave, else TLS where the URL asks for it.
-
-    Raises:
-        ConfigurationError: TLS is asked for and there is no identity for it.
-        PermissionDeniedError: others can read the identity's private key.
-    """
-    if not endpoint.is_secure or securing is not TcpWire:
-        return securing
-    from lclstreamer.transport.tls_wire import securing_from_identity
-
-    return securing_from_identity(endpoint, listens=listens)
-
-
-def listen(endpoint: Endpoint) -> socket.socket:
-    """A listening socket at this address.
-
-    Raises:
-        UnavailableError: the port is in use, or the address is not of this machine.
-    """
-    try:
-        family = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise _cannot_listen(endpoint, error) from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((endpoint.host, endpoint.port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise _cannot_listen(endpoint, error) from error
-    return listener
-
-
-def _cannot_listen(endpoint: Endpoint, error: OSError) -> UnavailableError:
-    return UnavailableError(
-        f"cannot listen on {endpoint}: {error.strerror or error}",
-        mend="choose a free port of this machine, or port 0 to have one chosen",
-    )

@@ -20,8 +20,9 @@ from identities import (
 
 from airflow_provider_lclstream.certified.authority import Authority
 from airflow_provider_lclstream.certified.certificates import Grant, build_list
-from airflow_provider_lclstream.certified.check import check, expiry_warnings
+from airflow_provider_lclstream.certified.check import check
 from airflow_provider_lclstream.certified.encoding import to_pem
+from airflow_provider_lclstream.certified.findings import expiry_warnings
 from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.certified.introduction import install
 from airflow_provider_lclstream.certified.names import job_name, person_name
