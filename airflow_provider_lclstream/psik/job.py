@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,10 +165,16 @@ class Job:
 
     def log_names(self) -> list[str]:
         """The names of its logs: ``console``, ``stdout.1``, ``stderr.1`` and so on."""
-        try:
-            return sorted(path.name for path in self._folder.logs.iterdir() if path.is_file())
-        except FileNotFoundError:
-            return []
+        return list(self.log_sizes())
+
+    def log_sizes(self) -> dict[str, int]:
+        """The lengths of its logs in bytes, by name, in the order of their names."""
+        sizes: dict[str, int] = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder.logs) as entries:
+            for entry in entries:
+                if entry.is_file():
+                    sizes[entry.name] = entry.stat().st_size
+        return dict(sorted(sizes.items()))
 
     def log(self, name: str) -> str:
         """The text of one log; bytes that are no UTF-8 appear as replacement characters."""

@@ -21,7 +21,6 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 from airflow_provider_lclstream.psik.layout import PRIVATE, JobFolder, read_json, write_json
@@ -31,7 +30,7 @@ from airflow_provider_lclstream.psik.processes import (
     reap_children,
     remember_child,
 )
-from airflow_provider_lclstream.psik.state_log import StateLog, lock
+from airflow_provider_lclstream.psik.state_log import StateLog, holding
 from airflow_provider_lclstream.psik.states import JobState, Transition
 from lclstreamer.core.errors import LCLStreamError
 
@@ -63,7 +62,7 @@ class LocalQueue:
     def withdraw(self, job: JobFolder, row: Transition) -> ProcessId | None:
         """Take an attempt's ticket back. Returns its runner instead, where one lives already."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with holding(self.folder / "lock"):
             noted = (read_json(job.runner(row.jobndx)) or {}).get("runner")
             runner = ProcessId.from_dict(noted)
             if runner is not None and (runner.is_alive or not runner.can_be_judged):
@@ -76,7 +75,7 @@ class LocalQueue:
         reap_children()
         if not self._tickets():
             return
-        with self._locked():
+        with holding(self.folder / "lock"):
             for ticket in self._tickets():
                 slot = self._free_slot()
                 if slot is None:
@@ -93,16 +92,6 @@ class LocalQueue:
             return []
         # What is no ticket was left by others: NFS, an editor.
         return [path for path in found if _TICKET.fullmatch(path.name)]
-
-    @contextlib.contextmanager
-    def _locked(self) -> Generator[None]:
-        path = self.folder / "lock"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            lock(handle, 30.0, path)
-            yield
-        finally:
-            os.close(handle)
 
     def _free_slot(self) -> int | None:
         folder = self.folder / "slots"

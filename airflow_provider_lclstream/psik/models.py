@@ -66,6 +66,8 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+ByteCount = Annotated[int, BeforeValidator(_bytes)]
+"""A number of bytes; a text may carry units (``4 GiB``)."""
 Info = Annotated[str, BeforeValidator(_text)]
 """A reason or native id: text, or the number that dialect v2 writes."""
 
@@ -89,7 +91,7 @@ class ResourceSpec(_Model):
     """CPU cores for each process."""
     gpu_cores_per_process: int = Field(default=0, ge=0, le=1_000)
     """GPUs for each process."""
-    memory: Annotated[int, BeforeValidator(_bytes)] | None = Field(default=None, ge=2**20, le=2**50)
+    memory: ByteCount | None = Field(default=None, ge=2**20, le=2**50)
     """Memory on each node, in bytes; a text may carry units (``4 GiB``)."""
     exclusive_node_use: bool = False
     """Whether no other job may share the nodes."""

@@ -134,6 +134,21 @@ def lock(handle: int, timeout_seconds: float, path: Path) -> None:
 
 
 @contextlib.contextmanager
+def holding(path: Path, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> Generator[None]:
+    """Lock a file of its own for as long as the block runs.
+
+    Raises:
+        TemporaryError: somebody else had it for longer than the timeout.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        lock(handle, timeout_seconds, path)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
 def try_lock(path: Path) -> Generator[bool]:
     """Lock a file of its own for as long as the block runs. Yields False where somebody has it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

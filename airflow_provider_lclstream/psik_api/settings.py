@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from airflow_provider_lclstream.psik.models import PsikConfig
+from airflow_provider_lclstream.psik.models import ByteCount, PsikConfig
 from airflow_provider_lclstream.psik_api.policy import Policy
-from lclstreamer.core.errors import BadInputError
-from lclstreamer.core.units import parse_bytes
 
-
-def _bytes(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            return parse_bytes(value)
-        except BadInputError as error:
-            raise ValueError(error.problem) from error
-    return value
-
-
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, le=2**50)]
+Limit = Annotated[ByteCount, Field(ge=1, le=2**50)]
 
 
 def _plain_environment() -> dict[str, str]:
@@ -38,9 +26,9 @@ class ServiceConfig(PsikConfig):
     """Who may do what. Without it everybody with a trusted certificate has jobs of their own."""
     environment: dict[str, str] = Field(default_factory=_plain_environment)
     """What jobs find in their environment, beside what their specification says."""
-    max_body: Bytes = 2**23
+    max_body: Limit = 2**23
     """Longest JSON body of a request; a text may carry units."""
-    max_upload: Bytes = 2**34
+    max_upload: Limit = 2**34
     """Largest file that may be uploaded; a text may carry units."""
     reconcile_seconds: float = Field(default=2, gt=0, le=3600)
     """How often the backends are asked about unfinished jobs."""

@@ -109,15 +109,13 @@ def _add_job(router: APIRouter, watch: StateWatch) -> None:
         """
         found = await run_in_threadpool(service.see, caller, jobid)
         is_there = None if file is None else _finder(found, file)
-        log = found.folder / "status.csv"
-        size = log_size(log)
-        if wait and len(await run_in_threadpool(found.history)) <= after:
-            longest = min(wait, service.config.longest_wait_seconds)
-            await watch.wait(log, size, longest, is_there)
-        facts = await run_in_threadpool(facts_of, found, after)
-        if is_there is not None:
-            facts = facts.model_copy(update={"has_file": is_there()})
-        return _answer(facts)
+        if wait:
+            log = found.folder / "status.csv"
+            size, rows = await run_in_threadpool(lambda: (log_size(log), len(found.history())))
+            if rows <= after:
+                longest = min(wait, service.config.longest_wait_seconds)
+                await watch.wait(log, size, longest, is_there)
+        return _answer(await run_in_threadpool(_facts, found, after, is_there))
 
     @router.post("/jobs/{jobid}/start", response_model=JobFacts)
     def start(service: Service, caller: Known, jobid: str) -> Response:
@@ -150,8 +148,7 @@ def _add_logs(router: APIRouter) -> None:
     @router.get("/jobs/{jobid}/logs")
     def logs(service: Service, caller: Known, jobid: str) -> dict[str, int]:
         """List a job's logs and their lengths in bytes."""
-        job = service.see(caller, jobid)
-        return {name: (job.folder / "log" / name).stat().st_size for name in job.log_names()}
+        return service.see(caller, jobid).log_sizes()
 
     @router.get("/jobs/{jobid}/logs/{name}", response_class=Response)
     def log(
@@ -215,6 +212,11 @@ def _add_files(router: APIRouter) -> None:
 def _finder(job: Job, path: str) -> Callable[[], bool]:
     """Tells whether a file is in a job's work folder."""
     return functools.partial(has_file, job.folder / "work", parts_of(path))
+
+
+def _facts(job: Job, after: int, is_there: Callable[[], bool] | None) -> JobFacts:
+    facts = facts_of(job, after)
+    return facts.model_copy(update={"has_file": is_there()}) if is_there else facts
 
 
 def _answer(facts: JobFacts, status: int = 200) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,8 +63,6 @@ class StateWatch:
             is_there: tells, quickly, whether a file that is waited for too has appeared.
         """
         waiter = _Waiter(log, known_bytes, is_there)
-        if timeout_seconds <= 0 or waiter.has_news():
-            return
         self._waiting.add(waiter)
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._look())
@@ -77,10 +75,14 @@ class StateWatch:
 
     async def _look(self) -> None:
         while self._waiting:
-            for waiter in list(self._waiting):
-                if waiter.has_news():
-                    waiter.event.set()
+            # In a thread: the folder may lie on a file system that is slow to answer.
+            for waiter in await asyncio.to_thread(_with_news, list(self._waiting)):
+                waiter.event.set()
             await asyncio.sleep(max(LOOK_SECONDS, SECONDS_PER_LOOK * 10 * len(self._waiting)))
+
+
+def _with_news(waiting: Iterable[_Waiter]) -> list[_Waiter]:
+    return [waiter for waiter in waiting if waiter.has_news()]
 
 
 def log_size(log: Path) -> int:
