@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from lclstreamer.core.errors import MissingDependencyError, UsageError
-from lclstreamer.core.output import run_command
+from lclstreamer.core.errors import UsageError
+from lclstreamer.core.output import missing_package, run_command
 
 
 class Verb(NamedTuple):
@@ -107,13 +107,9 @@ def load(target: str) -> Callable[[list[str]], int | None]:
     try:
         return getattr(import_module(module), function)
     except ModuleNotFoundError as error:
-        missing = error.name or str(error)
-        if missing.split(".")[0] in {"airflow_provider_lclstream", "lclstreamer", "nng_stream"}:
+        if (missing := missing_package(error)) is None:
             raise
-        raise MissingDependencyError(
-            f"the Python package {missing!r} is not installed",
-            mend="install the extra that has it: pip install 'airflow-provider-lclstream[demo]'",
-        ) from error
+        raise missing from error
 
 
 def help_text() -> str:

@@ -13,9 +13,20 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from lclstreamer.core.errors import InternalError, LCLStreamError
+from lclstreamer.core.errors import InternalError, LCLStreamError, MissingDependencyError
 
 DEBUG_VARIABLE = "LCLSTREAM_DEBUG"
+OURS = {"airflow_provider_lclstream", "lclstreamer", "nng_stream"}
+EXTRAS = {
+    "airflow": "airflow",
+    "confluent_kafka": "kafka",
+    "fastapi": "api",
+    "starlette": "api",
+    "uvicorn": "api",
+    "psana": "psana2",
+    **dict.fromkeys(("h5py", "hdf5plugin", "mpi4py", "msgpack", "numpy", "pynng"), "streamer"),
+}
+"""Which extra brings a package; `demo` brings the others."""
 
 
 def print_json(document: Any) -> None:
@@ -37,6 +48,18 @@ def report_error(error: LCLStreamError, *, as_json: bool = False) -> int:
     else:
         note(error.render())
     return error.exit_code
+
+
+def missing_package(error: ModuleNotFoundError) -> LCLStreamError | None:
+    """The error for a package that an extra would bring; None where a module of ours is missing."""
+    package = (error.name or str(error)).split(".")[0]
+    if package in OURS:
+        return None
+    extra = EXTRAS.get(package, "demo")
+    return MissingDependencyError(
+        f"the Python package {package!r} is not installed",
+        mend=f"install the extra that has it: pip install 'airflow-provider-lclstream[{extra}]'",
+    )
 
 
 def run_command(command: Callable[[], Any], *, as_json: bool | None = None) -> int:
@@ -61,9 +84,10 @@ def run_command(command: Callable[[], Any], *, as_json: bool | None = None) -> i
     except Exception as error:  # the one place at the process edge that must catch everything
         if os.environ.get(DEBUG_VARIABLE):
             raise
+        missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
         unexpected = InternalError(
             f"{type(error).__name__}: {error}",
             mend=f"set {DEBUG_VARIABLE}=1 to see the traceback and report it as a bug",
         )
-        return report_error(unexpected, as_json=as_json)
+        return report_error(missing or unexpected, as_json=as_json)
     return code if isinstance(code, int) else 0

@@ -39,6 +39,25 @@ def test_an_unexpected_error_names_the_way_to_its_details(capsys, monkeypatch):
         run_command(lambda: {}["missing"], as_json=False)
 
 
+@pytest.mark.parametrize(
+    ("package", "extra"), [("fastapi", "api"), ("h5py", "streamer"), ("no_such", "demo")]
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(capsys, package, extra):
+    def needs_it() -> None:
+        raise ModuleNotFoundError(name=f"{package}.part")
+
+    assert run_command(needs_it, as_json=False) == 69
+    assert f"{package!r} is not installed" in (err := capsys.readouterr().err)
+    assert f"[{extra}]'" in err
+
+
+def test_a_missing_module_of_ours_is_a_fault(capsys):
+    def broken_package() -> None:
+        raise ModuleNotFoundError("No module", name="lclstreamer.gone")
+
+    assert run_command(broken_package, as_json=False) == 70
+
+
 def test_the_command_decides_the_exit_code():
     assert run_command(lambda: None, as_json=False) == 0
     assert run_command(lambda: 74, as_json=False) == 74
