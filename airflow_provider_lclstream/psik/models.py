@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -140,6 +140,8 @@ class BackendConfig(_Model):
 
 class JobSpec(_Model):
     """What to run, with what, and whom to tell."""
+
+    schema_command: ClassVar[str] = "lclstream psik schema"
 
     name: str | None = Field(default=None, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
     """A name for people."""

@@ -6,7 +6,7 @@ It holds no secret, because Airflow shows a run's conf to everybody who can see 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -61,6 +61,8 @@ class TransferRequest(StrictModel):
     ``streamer`` is the configuration of `lclstreamer`, in any form that `lclstreamer run` takes,
     without ``data_handlers``: where the messages go is decided when the buffer is up.
     """
+
+    schema_command: ClassVar[str] = "lclstream transfer schema"
 
     experiment: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{2,63}$")]
     """The experiment's name in the logbook, e.g. ``mfxx00126``."""

@@ -170,9 +170,15 @@ def validate_document(document: Document, model: type[Model]) -> Model:
     raise ConfigurationError(
         f"{document.name} has {count}",
         where=document.name,
-        mend="mend the places shown; `lclstreamer schema` prints what is allowed",
+        mend=f"correct the places shown; {_what_is_allowed(model)}",
         faults=tuple(sorted(faults, key=_position)),
     )
+
+
+def _what_is_allowed(model: type[BaseModel]) -> str:
+    """Where to look it up; a model tells in ``schema_command`` which program prints its schema."""
+    command = getattr(model, "schema_command", "")
+    return f"`{command}` prints what is allowed" if command else "its reference lists every key"
 
 
 def _position(fault: Fault) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import Field, WrapValidator, model_validator
 
@@ -52,6 +52,8 @@ SourceName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x0
 
 class StreamerSections(StrictModel):
     """The sections, each valid in itself; whether they fit together is not checked."""
+
+    schema_command: ClassVar[str] = "lclstreamer schema"
 
     source_identifier: Annotated[str, Field(max_length=100_000)]
     """What the event source reads, in the event source's own words."""

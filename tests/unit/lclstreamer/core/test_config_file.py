@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -154,3 +154,16 @@ def test_an_unreadable_file_says_which_and_why(tmp_path, make):
         load_model(path, Settings)
     assert caught.value.where == str(path)
     assert "cannot read the configuration file" in caught.value.problem
+
+
+def test_it_is_told_which_program_prints_what_is_allowed():
+    class Printed(Strict):
+        schema_command: ClassVar[str] = "some-program schema"
+
+    for model, mend in (
+        (Printed, "correct the places shown; `some-program schema` prints what is allowed"),
+        (Settings, "correct the places shown; its reference lists every key"),
+    ):
+        with pytest.raises(ConfigurationError) as raised:
+            parse_model("unknown: 1\n", model, name="f.yaml")
+        assert raised.value.mend == mend
