@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 import typer
 
 from airflow_provider_lclstream.certified.asgi import Application
+from airflow_provider_lclstream.certified.folder import IdentityFolder
 from airflow_provider_lclstream.psik.config import find_config
 from airflow_provider_lclstream.psik_api.settings import ServiceConfig
 from lclstreamer.core.command_line import new_app, run_app
 from lclstreamer.core.errors import ConfigurationError
 from lclstreamer.core.logging import configure_logging
-from lclstreamer.core.output import print_json
+from lclstreamer.core.output import note, print_json
 
 app = new_app()
 
@@ -31,27 +32,64 @@ def serve(
         "https://127.0.0.1:4433"
     ),
     *,
-    config: Annotated[Path | None, typer.Option(help="The file psik.json.")] = None,
-    identity: Annotated[Path | None, typer.Option(help="The identity folder.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Backends and policy; else $PSIK_CONFIG and the usual places."),
+    ] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="Who serves; by default this environment's.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether it could serve, and what is wrong.")
+    ] = False,
     loopback_caller: Annotated[
         str | None,
         typer.Option(help="For developers: plain HTTP on loopback, every request from this one."),
     ] = None,
 ) -> None:
-    """Serve jobs over HTTP to everybody with a trusted certificate."""
+    """Serve jobs over HTTP to everybody with a trusted certificate, as the policy says."""
     from airflow_provider_lclstream.psik_api.app import create_app
 
     configure_logging("WARNING")
-    application = create_app(find_config(config, ServiceConfig), loopback_caller=loopback_caller)
+    settings = find_config(config, ServiceConfig)
+    if check:
+        _check(settings, None if loopback_caller else IdentityFolder(identity))
+        return
+    application = create_app(settings, loopback_caller=loopback_caller)
     if loopback_caller is None:
         _serve_over_tls(application, url, identity)
     else:
         _serve_on_loopback(application, url)
 
 
+def _check(settings: ServiceConfig, folder: IdentityFolder | None) -> None:
+    """Print the backends and what is wrong.
+
+    Raises:
+        ConfigurationError: something is.
+    """
+    from airflow_provider_lclstream.certified.contexts import server_ssl_context
+    from airflow_provider_lclstream.psik_api.check import problems_of
+
+    for name, backend in sorted(settings.backends.items()):
+        sys.stdout.write(
+            f"{name:<20} {backend.type:<12} {backend.queue_name or ''}".rstrip() + "\n"
+        )
+    problems = problems_of(settings)
+    for problem in problems:
+        note(problem)
+    if folder is not None:
+        server_ssl_context(folder.require())
+    if problems:
+        raise ConfigurationError(
+            f"{len(problems)} mistake{'s' if len(problems) > 1 else ''}",
+            mend="mend the places named above",
+        )
+    note("nothing is wrong")
+
+
 def _serve_over_tls(application: Application, url: str, identity: Path | None) -> None:
     from airflow_provider_lclstream.certified.contexts import server_ssl_context
-    from airflow_provider_lclstream.certified.folder import IdentityFolder
     from airflow_provider_lclstream.certified.log_sink import stream_sink
     from airflow_provider_lclstream.certified.revocation_follower import RevocationFollower
     from airflow_provider_lclstream.certified.serve import (

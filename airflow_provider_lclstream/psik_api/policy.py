@@ -53,7 +53,7 @@ class Policy(StrictModel):
         """
         known = list(names)
         for rule in self.rules:
-            if any(_fits(name, rule.who) for name in known):
+            if any(fits(name, rule.who) for name in known):
                 return rule
         raise PermissionDeniedError(
             f"nobody is allowed to use this service as {known[0] if known else 'nobody'}",
@@ -67,12 +67,14 @@ def require_submit(rule: Rule, spec: JobSpec, unfinished: int) -> None:
     Raises:
         PermissionDeniedError: says which bound it exceeds.
     """
-    if not _fits(spec.backend, rule.backends):
-        raise _denied(f"you may not submit to backend {spec.backend!r}", "choose another backend")
+    if not fits(spec.backend, rule.backends):
+        others = ", ".join(rule.backends)
+        mend = f"name another in the job's `backend`: {others}" if others else "ask the site to"
+        raise _denied(f"you may not submit to backend {spec.backend!r}", mend)
     if spec.directory is not None:
         raise _denied("the directory is chosen by this service", "leave `directory` out")
     for name in spec.attributes:
-        if not _fits(name, rule.attributes):
+        if not fits(name, rule.attributes):
             raise _denied(f"you may not set the attribute {name!r}", "leave it out")
     if spec.callback is not None and not _may_be_told(spec.callback, rule.callbacks):
         raise _denied(f"{spec.callback} may not be told of jobs", "use an allowed callback")
@@ -98,10 +100,11 @@ def _covers(patterns: list[str], caller: str, owner: str | None) -> bool:
     # A job without an owner was made on the service's own machine; only a pattern reaches it.
     if OWN in patterns and owner == caller:
         return True
-    return _fits(owner or "", [pattern for pattern in patterns if pattern != OWN])
+    return fits(owner or "", [pattern for pattern in patterns if pattern != OWN])
 
 
-def _fits(name: str, patterns: list[str]) -> bool:
+def fits(name: str, patterns: list[str]) -> bool:
+    """Whether one of the patterns fits a name."""
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 

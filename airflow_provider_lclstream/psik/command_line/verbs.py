@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.models import JobSpec
 
 app = new_app(
-    "Jobs as folders, here or on a service: run them, watch them, cancel them.\n\n"
-    "Also: 'lclstream psik serve' offers jobs to others over HTTPS, and job scripts call "
-    "'lclstream psik reached'."
+    "Jobs as folders, here or on a service: run them, watch them, cancel them.",
+    # Answered by `psik.cli`: they load nothing of this.
+    epilog="\b\nserve     Offer jobs to others over HTTPS."
+    "\nreached   Record a state of a job; for its script.",
 )
 
 
@@ -219,5 +220,5 @@ def _require_taken(facts: JobFacts) -> None:
     if facts.state is JobState.failed and not has_run:
         raise BadInputError(
             f"job {facts.jobid} was not taken: {facts.info}",
-            mend="mend its specification, or choose another backend",
+            mend="fix its specification, or choose another backend",
         )
