@@ -110,5 +110,5 @@ def _unusable(jobid: str, name: str, problem: str) -> BadInputError:
     return BadInputError(
         f"the job's file {name} cannot be used: {problem}",
         where=f"job {jobid}",
-        mend="look at the job's log; the job has to write this file whole",
+        mend="look at the job's log; the job must write this file atomically",
     )

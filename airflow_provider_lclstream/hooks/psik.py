@@ -131,7 +131,10 @@ class PsikHook(BaseHook):
         if broken:
             return False, f"{where}: cannot be used: {', '.join(broken)}"
         if not backends:
-            return False, f"{where} lets this identity submit to no backend; ask its site"
+            return (
+                False,
+                f"{where} does not let this identity submit to any backend; ask its operators",
+            )
         names = ", ".join(f"{facts.name} ({facts.type})" for facts in backends)
         return True, f"{where}: jobs may be submitted to {names}"
 
@@ -191,7 +194,7 @@ class PsikHook(BaseHook):
         name = self.psik_conn_id
         if connection.conn_type not in {None, "", self.conn_type}:
             raise ConfigurationError(
-                f"the connection {name!r} is of the type {connection.conn_type!r}",
+                f"the connection {name!r} has the type {connection.conn_type!r}",
                 mend=f"use one of the type {self.conn_type!r}",
             )
         extra = connection.extra_dejson
@@ -200,8 +203,8 @@ class PsikHook(BaseHook):
             return _Known(site_file, Path(prefix) if prefix else None)
         if prefix:
             raise ConfigurationError(
-                f"the connection {name!r} names a service and a job folder",
-                mend="leave the host empty, or the job folder",
+                f"the connection {name!r} names both a service and a job folder",
+                mend="leave either the host or the job folder empty",
             )
         url = url_of(connection)
         if url.startswith("http://"):
@@ -214,7 +217,7 @@ class PsikHook(BaseHook):
         if self.psik_conn_id != self.default_conn_name:
             raise ConfigurationError(
                 f"there is no connection {self.psik_conn_id!r}",
-                mend=f"make one of the type {self.conn_type!r}, or mend its name",
+                mend=f"create one of the type {self.conn_type!r}, or fix the name",
             ) from error
         self.log.debug("no connection %r: using the site settings", self.psik_conn_id)
         return _Known(None, None)

@@ -1,7 +1,7 @@
 """The operator that runs one job and waits for it without holding a worker.
 
 Submitting twice would stream a run twice, so every try of a task first looks for the job of the
-tries before it, by an idempotency key (`task_memory`): a retry takes the job up again, whatever
+tries before it, by an idempotency key (`task_memory`): a retry resumes the job, whatever
 became of it, and only a cleared task starts a new one.
 """
 
@@ -142,7 +142,9 @@ class PsikJobOperator(JobWaitingOperator):
             self._jobid = jobid = jobid_of(context, self.task_id) or ""
             read = read_event(event, jobid)
             if read is None:
-                self.log.warning("not about job %s, which is waited for on: %s", jobid, event)
+                self.log.warning(
+                    "still waiting for job %s; ignored an event about another one: %s", jobid, event
+                )
                 read = self.wait_for(self._watch(self.hook.access.look(jobid)))
             return self._conclude(context, read)
 
@@ -167,7 +169,7 @@ class PsikJobOperator(JobWaitingOperator):
             self.log.warning("Airflow does not say what became of the task: %s", error)
             goes_on = False
         if goes_on:
-            self.log.info("job %s goes on: another process will take it up", self._jobid)
+            self.log.info("job %s goes on: another process will resume it", self._jobid)
         else:
             self._cancel()
 
@@ -200,7 +202,7 @@ class PsikJobOperator(JobWaitingOperator):
             facts = self.hook.access.create(spec, idempotency_key=memory.key())
             self.log.info("job %s submitted: %s", facts.jobid, spec.name)
         else:
-            self.log.info("job %s taken up again: it is %s", facts.jobid, facts.state)
+            self.log.info("resuming job %s: it is %s", facts.jobid, facts.state)
         return facts
 
     def _find_or_make(
@@ -238,7 +240,7 @@ class PsikJobOperator(JobWaitingOperator):
         for name, text in job_results.log_tails(self.hook.access, facts):
             self.log.error("the end of %s of job %s:\n%s", name, facts.jobid, text)
         kind = JobMayBeRetriedError if self.retry_failed_job else JobFailedError
-        return kind(problem, mend="mend what the end of its log shows above, then clear this task")
+        return kind(problem, mend="fix what the end of its log above shows, then clear this task")
 
     def _lost_sight(self, context: Context, event: JobEvent) -> TemporaryError:
         """The wait itself failed. The job may be well, so only the last try gives it up."""
@@ -247,7 +249,7 @@ class PsikJobOperator(JobWaitingOperator):
             self.hook.cancel(event["jobid"], timeout_seconds=CANCEL_SECONDS)
         return TemporaryError(
             f"waiting for job {event['jobid']} failed: {event['message']}",
-            mend="look at the triggerer's log; a retry takes the job up again",
+            mend="look at the triggerer's log; a retry resumes the job",
         )
 
 
@@ -259,7 +261,7 @@ def _plain(job_spec: JobSpec | Mapping[str, Any] | None) -> dict[str, Any] | Non
         plain = {**job_spec.to_stored(), "cb_secret": job_spec.cb_secret}
     if plain and (plain.pop("cb_secret", None) or plain.pop("client_secret", None)):
         raise ConfigurationError(
-            "a job's callback secret stands in a DAG, where everybody can read it",
+            "a job's callback secret is written in a DAG, where everybody can read it",
             mend="leave cb_secret out: Airflow watches the job itself",
         )
     return plain

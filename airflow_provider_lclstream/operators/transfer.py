@@ -135,7 +135,7 @@ class SettleOperator(JobWaitingOperator):
             return
         # The buffer's ports are at its own site; its folder can be reached wherever its job can.
         access.write_file(jobid, DRAIN_FILE, b"")
-        self.log.info("no more producers come: buffer %s drains", jobid)
+        self.log.info("no more producers: draining buffer %s", jobid)
 
     def _settle(self, context: Context, event: JobEvent | None) -> dict[str, Any]:
         if event is None or event["status"] == "error":

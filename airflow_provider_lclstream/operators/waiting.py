@@ -87,7 +87,7 @@ class JobWaitingOperator(BaseOperator):
                 facts, event = self._look(watch, rows, left, tail)
             except LCLStreamError as error:
                 pause = outage.pause_after(error)
-                self.log.warning("job %s is out of sight: %s", watch.jobid, error)
+                self.log.warning("job %s cannot be checked now: %s", watch.jobid, error)
                 time.sleep(min(pause, left))
             else:
                 outage.is_over()

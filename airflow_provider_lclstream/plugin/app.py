@@ -105,13 +105,13 @@ def _usage(facts: JobFacts) -> Iterator[tuple[str, str]]:
         ("exit_code", "exit code", ""),
         ("signal", "ended by signal", ""),
         ("wall_seconds", "run time", " s"),
-        ("user_seconds", "processor time of the program", " s"),
-        ("system_seconds", "processor time of the system for it", " s"),
+        ("user_seconds", "user CPU time", " s"),
+        ("system_seconds", "system CPU time", " s"),
     ):
         if isinstance(value := result.get(key), int | float):
             yield name, f"{value:.10g}{unit}" if unit == "" else f"{value:.2f}{unit}"
     if isinstance(memory := result.get("max_resident_bytes"), int | float):
-        yield "most memory at once", format_bytes(memory)
+        yield "peak memory", format_bytes(memory)
 
 
 def _rows(rows: Iterable[tuple[str, ...]]) -> str:

@@ -41,5 +41,7 @@ def reached(words: Sequence[str]) -> None:
         )
     log = StateLog(Path(base) / "status.csv")
     if log.last() is None:
-        raise BadInputError("there is no job in this folder", where=base, mend="give its $base")
+        raise BadInputError(
+            "there is no job in this folder", where=base, mend="pass the job's folder, $base"
+        )
     log.append(int(jobndx), JobState(state), words[3] if len(words) == 4 else "")

@@ -83,14 +83,14 @@ def is_news(last: Transition | None, jobndx: int, state: JobState) -> bool:
     if last is None:
         if (jobndx, state) == (0, JobState.new):
             return True
-        raise _refusal("nothing", jobndx, state, "a job begins with 'new' of attempt 0")
+        raise _refusal("nothing", jobndx, state, "a job starts as 'new' in attempt 0")
     if (last.jobndx, last.state) == (jobndx, state):
         return False
     step = TRANSITIONS.get((last.state, state))
     if step is not None and jobndx == last.jobndx + step[0]:
         return True
     here = f"{last.state!s} of attempt {last.jobndx}"
-    raise _refusal(here, jobndx, state, "report only what follows the job's present state")
+    raise _refusal(here, jobndx, state, "report only a state that can follow the present one")
 
 
 def _refusal(here: str, jobndx: int, state: JobState, mend: str) -> TransitionRefusedError:

@@ -184,7 +184,7 @@ def _add_files(router: APIRouter) -> None:
 
 def _checked(jobid: str) -> str:
     if not is_jobid(jobid):
-        raise BadInputError("Invalid jobid", mend="give the digits that POST /jobs answered")
+        raise BadInputError("Invalid jobid", mend="use the id that POST /jobs returned")
     return jobid
 
 

@@ -107,7 +107,7 @@ class PsikJobSensor(BaseSensorOperator):
         if event["status"] == "reached":
             return {"jobid": self.jobid, "state": event["state"]}
         raise JobFailedError(
-            f"{event['message']}, and was to be {' or '.join(self.states)}",
+            f"{event['message']}; the sensor waits for {' or '.join(self.states)}",
             mend="the job's log tells why: `lclstream psik logs`, or the page of its own task",
         )
 
@@ -131,7 +131,7 @@ def _states(wanted: str | Collection[str]) -> list[str]:
     known = {*(state.value for state in JobState), FINAL}
     if not names or not known.issuperset(names):
         raise ConfigurationError(
-            f"{wanted!r} are no states of a job",
+            f"{wanted!r} are not job states",
             mend=f"use {', '.join(sorted(known))}",
         )
     ends = sorted(state.value for state in FINAL_STATES) if FINAL in names else []

@@ -121,7 +121,7 @@ class PsikJobTrigger(BaseTrigger):
                     facts, event = await self._look(access, watch, rows, tail)
                 except LCLStreamError as error:
                     pause = outage.pause_after(error)
-                    self.log.warning("job %s is out of sight: %s", self.jobid, error)
+                    self.log.warning("job %s cannot be checked now: %s", self.jobid, error)
                     await asyncio.sleep(pause)
                     continue
                 outage.is_over()

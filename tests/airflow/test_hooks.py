@@ -29,7 +29,7 @@ def test_a_connection_that_was_named_has_to_be_there(monkeypatch):
     with pytest.raises(ConfigurationError, match="there is no connection 'typo'"):
         _ = PsikHook("typo").access
     monkeypatch.setenv("AIRFLOW_CONN_TYPO", json.dumps({"conn_type": "http", "host": "h"}))
-    with pytest.raises(ConfigurationError, match="is of the type 'http'"):
+    with pytest.raises(ConfigurationError, match="has the type 'http'"):
         _ = PsikHook("typo").access
 
 

@@ -52,7 +52,7 @@ def test_it_shows_states_and_logs_to_who_may_read_the_tasks_logs(api, job, page,
     assert status == 200
     assert "is <b>failed</b>: exit code 3." in text
     assert "<td>run time</td><td>0." in text
-    assert "most memory at once" in text
+    assert "peak memory" in text
     assert "&lt;script&gt;alert(1)" in text
     assert "<script>" not in text
     assert "<b>job" not in text

@@ -197,7 +197,7 @@ def test_an_event_that_is_not_understood_is_no_success(make, task, deferred, eve
         event["jobid"] = task.xcoms["jobid"]
     with pytest.raises(AirflowException, match="was not understood") as failed:
         operator.execute_complete(task.context(), event)
-    assert not isinstance(failed.value, AirflowFailException), "a retry takes the job up again"
+    assert not isinstance(failed.value, AirflowFailException), "a retry resumes the job"
 
 
 def test_a_late_event_about_another_job_does_not_end_the_wait(make, task, deferred, store):

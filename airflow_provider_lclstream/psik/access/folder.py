@@ -168,7 +168,7 @@ class FolderAccess:
             raise OutputError(
                 f"the file cannot be written: {error.strerror}",
                 where=str(target),
-                mend="make room, or mend the permissions of the work folder",
+                mend="free disk space, or fix the permissions of the work folder",
             ) from error
 
     def backends(self) -> list[BackendFacts]:

@@ -60,7 +60,7 @@ def _plain(url: str) -> str:
         raise BadInputError(f"{url!r} is not a URL", mend="write http://127.0.0.1:PORT") from error
     if host not in LOOPBACK:
         raise ConfigurationError(
-            f"{url} is not on this machine, and plain http shows everything to everybody",
+            f"{url} is not on this machine, and plain http is not encrypted",
             mend="use https:// or an alias of your identity; http:// only with 127.0.0.1",
         )
     return url.rstrip("/")

@@ -69,5 +69,5 @@ class Question(Generic[Answer]):
             raise BadInputError(
                 f"the answer to {self.method} {self.path} cannot be understood",
                 where=where,
-                mend="look whether this is the URL of a Psik-API, and whether it is as new as this",
+                mend="check that this is the URL of a Psik-API service, no older than this client",
             ) from error

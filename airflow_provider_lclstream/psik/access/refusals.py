@@ -25,9 +25,9 @@ _KINDS: dict[int, type[LCLStreamError]] = {
     409: TransitionRefusedError,
 }
 _MENDS: dict[type[LCLStreamError], str] = {
-    PermissionDeniedError: "ask the service's site what you may do",
+    PermissionDeniedError: "ask the service's operators for permission",
     JobNotFoundError: "`lclstream psik ls` lists the jobs that you may see there",
-    UnavailableError: "try again; if it stays so, ask the service's site",
+    UnavailableError: "try again; if it persists, ask the service's operators",
 }
 _TRANSIENT = frozenset({408, 425, 429})
 MAX_TEXT = 500
@@ -50,10 +50,10 @@ def refusal(reply: httpx2.Response, where: str) -> LCLStreamError:
         return BadInputError(
             f"the service answered {status}: it has no such route",
             where=where,
-            mend="look whether this is the URL of a Psik-API of ours, without /v4",
+            mend="check that this is the URL of a Psik-API service, without /v4",
         )
     said = _words(problem.get("detail") or problem.get("title") or body.decode("utf-8", "replace"))
-    mend = problem.get("mend") or _MENDS.get(kind, "mend the request")
+    mend = problem.get("mend") or _MENDS.get(kind, "fix the request")
     text = said if is_ours and said else f"the service answered {status}: {said}"
     return kind(text.rstrip(": "), where=where, mend=str(mend))
 

@@ -120,5 +120,5 @@ def read_settings(kind: type[Settings], name: str, attributes: Mapping[str, str]
         known = ", ".join(kind.model_fields)
         raise ConfigurationError(
             f"the attributes of backend {name!r} are wrong: {faults}",
-            mend=f"mend them in psik.json; it knows {known}",
+            mend=f"fix them in psik.json; the known ones are {known}",
         ) from error

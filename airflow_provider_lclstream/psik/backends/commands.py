@@ -67,7 +67,7 @@ class Commands:
         except subprocess.TimeoutExpired as error:
             raise UnavailableError(
                 f"{words[0]} did not answer within {timeout_seconds:g} s",
-                mend="look whether the scheduler is well",
+                mend="check that the scheduler is up",
             ) from error
         if code == 0:
             return output
@@ -78,8 +78,8 @@ class Commands:
         # 255 is ssh's own failure, 127 a program missing on the other side for a while or for good.
         is_passing = any(mark in said.lower() for mark in PASSING_TROUBLE)
         if is_passing or (self.is_shell and code == 255):
-            return UnavailableError(f"{program}: {said}", mend="it is tried again")
-        return BadInputError(f"{program}: {said}", mend="mend the job or the backend's settings")
+            return UnavailableError(f"{program}: {said}", mend="it is retried automatically")
+        return BadInputError(f"{program}: {said}", mend="fix the job or the backend's settings")
 
 
 def _answer(

@@ -82,9 +82,9 @@ class FacilityClient:
         if isinstance(document, kind):
             return document
         raise UnavailableError(
-            f"the facility answered {answer.text[:200]!r}, no JSON {kind.__name__}",
+            f"the facility answered {answer.text[:200]!r}, not a JSON {kind.__name__}",
             where=self.url,
-            mend="it is asked again; look whether `url` is its API",
+            mend="it is retried automatically; check that `url` is its API",
         )
 
     def ask(
@@ -136,7 +136,7 @@ class FacilityClient:
         return UnavailableError(
             f"the facility cannot be reached: {error or type(error).__name__}",
             where=self.url,
-            mend="it is asked again",
+            mend="it is retried automatically",
         )
 
     def _accepted(self, answer: httpx2.Response) -> httpx2.Response:
@@ -150,8 +150,8 @@ class FacilityClient:
                 said, where=self.url, mend="renew the token or key, or ask the facility for access"
             )
         if status in PASSING or (status >= 500 and status != 501):
-            raise UnavailableError(said, where=self.url, mend="it is asked again")
-        mend = "mend the job or the backend's settings"
+            raise UnavailableError(said, where=self.url, mend="it is retried automatically")
+        mend = "fix the job or the backend's settings"
         raise FacilityRefusalError(said, where=self.url, mend=mend, status=status)
 
 

@@ -93,7 +93,7 @@ def custom_attributes(
         if name not in allowed:
             raise BadInputError(
                 f"the attribute {name!r} is not allowed on this backend",
-                mend=f"it takes {', '.join(sorted(allowed)) or 'none'}; or ask the site",
+                mend=f"use {', '.join(sorted(allowed)) or 'none'}; the site may allow others",
             )
     sites = {
         key.removeprefix(_CUSTOM): value

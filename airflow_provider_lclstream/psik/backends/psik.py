@@ -126,9 +126,9 @@ class PsikBackend:
                 self._ask("GET", f"/{dialect}/backends")
                 return dialect
         raise BadInputError(
-            "the service speaks none of the dialects v4, v3 and v2 with us",
+            "the service offers this client none of the dialects v4, v3 and v2",
             where=self.settings.remote_url,
-            mend="look whether `remote_url` is its root, and whether its policy lets us in",
+            mend="check that `remote_url` is its root, and that its policy admits this identity",
         )
 
     def _upstream(self, dialect: str) -> UpstreamJobs:
@@ -175,6 +175,8 @@ def _refusal(reply: httpx2.Response, url: str) -> LCLStreamError:
         detail = text
     said = f"the service answered {status}: {' '.join(detail.split())[:500]}"
     if status >= 500 or status in {408, 425, 429}:
-        return FacilityTroubleError(said, where=url, mend="it is asked again", status=status)
-    mend = "mend the job, or ask the service's site"
+        return FacilityTroubleError(
+            said, where=url, mend="it is retried automatically", status=status
+        )
+    mend = "fix the job, or ask the service's operators"
     return FacilityRefusalError(said, where=url, mend=mend, status=status)

@@ -51,7 +51,7 @@ def never_began(
         return None
     if state is JobState.canceled:
         return Observation(state, "canceled at the service")
-    return Observation(JobState.failed, f"it never began; the service says {_words(line)}")
+    return Observation(JobState.failed, f"it never started; the service says {_words(line)}")
 
 
 def lost(attempt: Attempt, seconds: float, line: Mapping[str, Any]) -> Observation:

@@ -157,7 +157,7 @@ class UpstreamJobs:
         except LCLStreamError as error:
             if error.transient:
                 return None
-            return Observation(JobState.failed, f"lost sight of it: {error.problem}")
+            return Observation(JobState.failed, f"lost track of it: {error.problem}")
 
     def _explain(self, attempt: Attempt, line: Mapping[str, Any]) -> Observation | None:
         jobid, state = line["jobid"], JobState(line["state"])

@@ -62,7 +62,7 @@ def _told() -> Generator[None]:
     except OSError as error:
         raise OutputError(
             f"the results of a job cannot be written: {error.strerror}",
-            mend="make room under the prefix of the jobs; they are fetched again",
+            mend="free disk space under the job prefix; they are fetched again",
         ) from error
 
 
@@ -76,7 +76,7 @@ def write_below(folder: Path, name: str, tar: tarfile.TarFile, member: tarfile.T
     if not path.is_relative_to(folder.resolve()):
         raise ResultsRefusedError(
             f"the service sent a file that would lie outside of the job: {member.name!r}",
-            mend="do not use that service; it or somebody in between is not what it should be",
+            mend="do not use that service: it, or something in between, cannot be trusted",
         )
     content = tar.extractfile(member)
     if content is None:

@@ -149,13 +149,14 @@ class SfapiBackend:
             task = self.client.read(dict, "GET", f"/tasks/{task_id}")
             if str(task.get("status", "")).lower() in {"error", "failed", "cancelled"}:
                 raise BadInputError(
-                    f"NERSC did not submit the job: {task.get('result')}", mend="mend the job"
+                    f"NERSC did not submit the job: {task.get('result')}", mend="fix the job"
                 )
             if task.get("result") is not None:
                 return _jobid_of(task["result"])
             if time.monotonic() + pause > deadline:
                 raise UnavailableError(
-                    f"task {task_id} has not submitted the job yet", mend="it is asked again"
+                    f"task {task_id} has not submitted the job yet",
+                    mend="it is retried automatically",
                 )
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -196,7 +197,7 @@ def _raise_error(answer: Mapping[str, Any]) -> None:
     """Most of its failures come with HTTP status 200 and say so inside."""
     if str(answer.get("status", "")).lower() == "error":
         said = " ".join(str(answer.get("error")).split())[:500]
-        raise BadInputError(f"NERSC refused: {said}", mend="mend the job or the backend's settings")
+        raise BadInputError(f"NERSC refused: {said}", mend="fix the job or the backend's settings")
 
 
 def _jobid_of(result: str) -> str:

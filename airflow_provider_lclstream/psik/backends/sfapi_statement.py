@@ -54,15 +54,15 @@ def _read_key(key_file: str, client_id: str | None) -> tuple[str, Any]:
         key = load_pem_private_key((begin + rest).encode(), password=None)
     except (ValueError, TypeError) as error:
         raise ConfigurationError(
-            "the file holds no private key in PEM",
+            "the file does not hold a PEM private key",
             where=key_file,
-            mend="download the client's key from Iris in the format PEM",
+            mend="download the client's key from Iris in PEM format",
         ) from error
     if not isinstance(key, RSAPrivateKey) or not client_id:
         raise ConfigurationError(
-            "the client id is missing" if not client_id else "the key is no RSA key",
+            "the client id is missing" if not client_id else "the key is not an RSA key",
             where=key_file,
-            mend="give `client_id`, and the key as Iris gives it",
+            mend="set `client_id`, and use the key as Iris issued it",
         )
     return client_id, key
 

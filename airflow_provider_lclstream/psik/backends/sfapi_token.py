@@ -52,7 +52,9 @@ class TokenSource:
             answer = send("POST", self.token_url, data=form, headers={"accept": "application/json"})
         except httpx2.HTTPError as error:
             raise UnavailableError(
-                f"no token can be had: {error}", where=self.token_url, mend="it is asked again"
+                f"cannot get a token: {error}",
+                where=self.token_url,
+                mend="it is retried automatically",
             ) from error
         if answer.is_success:
             document = answer.json()
@@ -62,9 +64,9 @@ class TokenSource:
             return
         said = f"the token service answered {answer.status_code}: {detail_of(answer)}"
         if answer.status_code in PASSING or answer.status_code >= 500:
-            raise UnavailableError(said, where=self.token_url, mend="it is asked again")
+            raise UnavailableError(said, where=self.token_url, mend="it is retried automatically")
         raise PermissionDeniedError(
             said,
             where=self.token_url,
-            mend="look in Iris whether the client has expired or allows this machine's address",
+            mend="check in Iris that the client has not expired and allows this machine's address",
         )

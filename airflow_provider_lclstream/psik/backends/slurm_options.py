@@ -51,7 +51,7 @@ def user_options(attributes: Mapping[str, str], allowed: Iterable[str]) -> list[
                 mend=f"{hint}remove it, or ask the site to allow it",
             )
         if not _VALUE.fullmatch(value):
-            raise BadInputError(f"the attribute {key!r} has an unprintable value", mend="mend it")
+            raise BadInputError(f"the attribute {key!r} has an unprintable value", mend="remove it")
         options.append(f"{name}={value}" if value else name)
     return options
 

@@ -12,19 +12,19 @@ _Q, _A, _F = JobState.queued, JobState.active, JobState.failed
 
 SLURM_STATES: dict[str, tuple[JobState, str]] = {
     "PENDING": (_Q, "waiting"),
-    "CONFIGURING": (_Q, "its nodes are made ready"),
+    "CONFIGURING": (_Q, "its nodes are being prepared"),
     "REQUEUED": (_Q, "requeued"),
     "REQUEUE_FED": (_Q, "requeued by the federation"),
     "REQUEUE_HOLD": (_Q, "requeued and held"),
     "RESV_DEL_HOLD": (_Q, "held: its reservation was deleted"),
-    "SPECIAL_EXIT": (_Q, "requeued and held: it left with a special exit code"),
+    "SPECIAL_EXIT": (_Q, "requeued and held: special exit code"),
     "RUNNING": (_A, "running"),
     "COMPLETING": (_A, "its processes are ending"),
-    "RESIZING": (_A, "its size is changed"),
-    "SIGNALING": (_A, "it is signaled"),
-    "STAGE_OUT": (_A, "its files are staged out"),
-    "STOPPED": (_A, "stopped, with its cores"),
-    "SUSPENDED": (_A, "suspended, without its cores"),
+    "RESIZING": (_A, "it is being resized"),
+    "SIGNALING": (_A, "it is being signaled"),
+    "STAGE_OUT": (_A, "its files are being staged out"),
+    "STOPPED": (_A, "stopped, keeping its cores"),
+    "SUSPENDED": (_A, "suspended, its cores released"),
     "COMPLETED": (JobState.completed, "exit code 0"),
     "CANCELLED": (JobState.canceled, "canceled"),
     "BOOT_FAIL": (_F, "its nodes could not boot"),
@@ -33,12 +33,12 @@ SLURM_STATES: dict[str, tuple[JobState, str]] = {
     "LAUNCH_FAILED": (_F, "its nodes could not start it"),
     "NODE_FAIL": (_F, "a node failed"),
     "OUT_OF_MEMORY": (_F, "out of memory"),
-    "POWER_UP_NODE": (_Q, "its nodes are switched on"),
+    "POWER_UP_NODE": (_Q, "its nodes are being powered up"),
     "PREEMPTED": (_F, "preempted by another job"),
     "RECONFIG_FAIL": (_F, "its nodes could not be configured"),
-    "REVOKED": (_F, "revoked: another cluster has taken it"),
+    "REVOKED": (_F, "revoked: taken by another cluster"),
     "TIMEOUT": (_F, "time limit reached"),
-    "UPDATE_DB": (_A, "its record is updated"),
+    "UPDATE_DB": (_A, "its record is being updated"),
     "EXPEDITING": (_Q, "requeued, expedited"),
 }
 """SLURM's name → (ours, in words)."""
@@ -63,7 +63,7 @@ def translate(text: str, reason: str = "") -> tuple[JobState, str]:
     words = text.strip().split()
     name = words[0].rstrip("+").upper() if words else ""
     name = ABBREVIATIONS.get(name, name)
-    state, meaning = SLURM_STATES.get(name, (JobState.active, "in a state unknown here"))
+    state, meaning = SLURM_STATES.get(name, (JobState.active, "in an unknown state"))
     if name == "CANCELLED" and len(words) >= 3:
         meaning = f"canceled by uid {words[2].rstrip('+')}"
     detail = "" if reason in {"", "None", "NonZeroExitCode"} else f", {reason}"

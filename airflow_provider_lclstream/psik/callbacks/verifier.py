@@ -74,11 +74,11 @@ class CallbackVerifier:
         given = {name.lower(): value for name, value in headers.items()}
         identity, sent = given.get(ID_HEADER, ""), given.get(TIME_HEADER, "")
         if not identity or not sent.isdecimal() or len(sent) > 12:
-            raise _forged("it bears no id or no time")
+            raise _forged("it has no id or no timestamp")
         expected = signature(self._secret, identity, int(sent), body)
         offered = given.get(SIGNATURE_HEADER, "").split()
         if not any(hmac.compare_digest(each.encode(), expected.encode()) for each in offered):
-            raise _forged("its signature is not the job's")
+            raise _forged("its signature does not match")
         if abs(self._clock() - int(sent)) > self._tolerance_seconds:
             raise _forged(f"it was not sent within {self._tolerance_seconds:g} s of now")
         if identity in self._accepted:
@@ -97,7 +97,7 @@ def _parse(body: bytes) -> Callback:
         return Callback.model_validate_json(body)
     except ValidationError as error:
         raise BadInputError(
-            "a signed body is not a callback", mend="look which version sends it"
+            "a signed body is not a callback", mend="check the version of its sender"
         ) from error
 
 

@@ -81,6 +81,8 @@ def run(
         print_json(facts.model_dump(mode="json"))
     elif wait:
         show_lines([facts], as_json=False)
+        if facts.state is JobState.failed:
+            note(f"`lclstream psik logs {facts.jobid} stderr` prints its complaints")
     else:
         sys.stdout.write(facts.jobid + "\n")
         note(f"{facts.state}, {place_of(access.where, facts.jobid)}")
@@ -101,7 +103,10 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """List the jobs, the newest first."""
-    lines = open_access(config, service, identity).lines(state or (), limit)
+    access = open_access(config, service, identity)
+    lines = access.lines(state or (), limit)
+    if not lines:
+        note(f"no such jobs in {access.where}")
     show_lines(lines, as_json=as_json)
 
 
@@ -121,7 +126,7 @@ def status(
         print_json([facts.model_dump(mode="json") for facts in found])
         return
     for facts in found:
-        place = place_of(access.where, facts.jobid)
+        place = f"{place_of(access.where, facts.jobid)}, backend: {facts.backend}"
         rows = "".join(f"  {history_line(row)}\n" for row in facts.history)
         remark = f"  {facts.remark}\n" if facts.remark else ""
         sys.stdout.write(f"{facts.jobid}  {facts.name}\n  {place}\n{rows}{remark}")
@@ -195,6 +200,8 @@ def backends(
         print_json({"where": access.where, "backends": rows})
     else:
         show_backends(found)
+        if not found:
+            note(f"you may not submit to any backend of {access.where}")
 
 
 @app.command()

@@ -73,7 +73,7 @@ class Run:
     def is_taken_over(self, before: int) -> bool:
         """Whether a later try than that has taken the job up again."""
         number = self.task["try_number"]
-        return number > before and "taken up again" in self.log(number)
+        return number > before and "resuming job" in self.log(number)
 
     def signal_worker(self, how: signal.Signals, *, with_supervisor: bool = True) -> None:
         """Signal the process of the task and the one that watches it, as a service manager does."""

@@ -157,7 +157,7 @@ def test_a_list_says_as_much_of_a_job_as_the_job_itself(access: JobAccess, store
     facts = access.look(made.jobid, after=2, wait_seconds=20)
     attempt = store.get(made.jobid).pending_attempt()
     assert attempt is not None
-    for remark in ("stopped, with its cores", "suspended"):
+    for remark in ("stopped, keeping its cores", "suspended"):
         store.get(made.jobid).apply(attempt, Observation(JobState.active, remark))
         (line,) = access.lines()
         assert line == JobLine(**access.look(made.jobid).model_dump())
