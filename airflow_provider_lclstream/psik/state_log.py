@@ -219,7 +219,9 @@ def _cut_torn_row(handle: int) -> int:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split()) if any(ord(c) < 32 for c in text) else text.strip()
+    # One line of plain text: a reason may come from anybody, and is shown in terminals.
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    line = text.strip() if plain == text else " ".join(plain.split())
     raw = line.encode("utf-8", "replace")
     if len(raw) <= INFO_LIMIT_BYTES:
         return raw.decode()

@@ -10,8 +10,9 @@ import json
 import os
 import secrets
 import shutil
+import subprocess
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -30,7 +31,13 @@ from airflow_provider_lclstream.psik.layout import (
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, PsikConfig
 from airflow_provider_lclstream.psik.state_log import lock
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
-from lclstreamer.core.errors import BadInputError, ConfigurationError, OutputError, TemporaryError
+from lclstreamer.core.errors import (
+    BadInputError,
+    ConfigurationError,
+    OutputError,
+    TemporaryError,
+    UnavailableError,
+)
 
 Files = Mapping[str, "str | bytes"]
 
@@ -94,6 +101,7 @@ class JobStore:
                 return Job(self._make(recipe, new_jobid(time.time())), self)
             return Job(self._make_once(recipe, idempotency_key), self)
         except OSError as error:
+            self.require_prefix()
             raise OutputError(
                 f"the job folder cannot be written: {error.strerror}",
                 where=str(self.prefix),
@@ -105,14 +113,38 @@ class JobStore:
 
         Raises:
             JobNotFoundError: there is none of this id.
+            UnavailableError: the folder of jobs itself is away.
         """
         if is_jobid(jobid):
             folder = JobFolder(self.prefix / jobid)
             if folder.status.is_file():
                 return Job(folder, self)
+            self.require_prefix()
         raise JobNotFoundError(
             f"there is no job {jobid!r}", mend="`lclstream psik ls` lists the jobs"
         )
+
+    def of_key(self, idempotency_key: str) -> Job | None:
+        """The job that was made with this key, if there is one."""
+        noted = read_json(self._claim(_digest(idempotency_key)))
+        if noted is None:
+            return None
+        folder = JobFolder(self.prefix / noted["jobid"])
+        is_ours = about_of(folder).get("key") == _digest(idempotency_key)
+        return Job(folder, self) if is_ours else None
+
+    def require_prefix(self) -> None:
+        """Make sure that the folder of jobs is there: its file system may not be mounted.
+
+        Raises:
+            UnavailableError: it is away, which says nothing about its jobs.
+        """
+        if not self._private.is_dir():
+            raise UnavailableError(
+                "the folder of jobs is away",
+                where=str(self.prefix),
+                mend="look whether its file system is mounted; its jobs are not lost by that",
+            )
 
     def jobs(self) -> list[Job]:
         """All jobs, the newest first."""
@@ -126,13 +158,23 @@ class JobStore:
 
         Raises:
             TransitionRefusedError: it is queued or active.
+            OutputError: it is no job any more, but part of its folder is still there.
         """
         job = self.get(jobid)
         if job.pending_attempt() is not None and not job.reconcile().is_final:
             raise TransitionRefusedError(f"job {jobid} is {job.state()}", mend="cancel it first")
         grave = self._private / f"removed-{jobid}-{secrets.token_hex(4)}"
         job.folder.rename(grave)
-        shutil.rmtree(grave)
+        for leftover in (grave, *self._leftovers()):
+            _delete(leftover)
+
+    def _leftovers(self) -> Iterator[Path]:
+        """What deletions and creations have left that were killed in their midst."""
+        yield from self._private.glob("removed-*")
+        for path in self._private.glob("making-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > 86400:
+                    yield path
 
     def backend(self, name: str) -> Backend:
         """The backend of a configured name.
@@ -159,13 +201,17 @@ class JobStore:
     def _private(self) -> Path:
         return self.prefix / PRIVATE
 
+    def _claim(self, digest: str) -> Path:
+        """Where it is noted which job a key has made."""
+        return self._private / "keys" / digest
+
     def _make_once(
         self,
         recipe: _Recipe,
         key: str,
     ) -> JobFolder:
-        digest = hashlib.sha256(key.encode()).hexdigest()
-        claim = self._private / "keys" / digest
+        digest = _digest(key)
+        claim = self._claim(digest)
         with _holding(claim.with_suffix(".lock")):
             # The id is noted before the folder is made, so a crash between the two leaves a note
             # without a folder, never a folder that nobody finds again.
@@ -235,6 +281,24 @@ def _fill(job: JobFolder, recipe: _Recipe, backend: BackendConfig) -> None:
     write_atomically(job.spec, json.dumps(spec.to_stored(), indent=4).encode() + b"\n", mode=0o600)
     facts = {"backend": backend.model_dump(mode="json", exclude_defaults=True), **recipe.about}
     write_atomically(job.status, f"{time.time():.6f},0,new,{json.dumps(facts)}\n".encode())
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder, also one that Python cannot: nested very deeply, or closed to writing."""
+    for command in (["rm", "-rf"], ["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+        words = [*command, "--", str(folder)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if not folder.exists():
+            return
+    raise OutputError(
+        f"the folder of a removed job cannot be deleted: {done.stderr.strip()[:500]}",
+        where=str(folder),
+        mend="end what uses it; it goes when another job is removed, or delete it by hand",
+    )
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def safe_path(name: str) -> PurePosixPath:

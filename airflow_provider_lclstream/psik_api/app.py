@@ -8,11 +8,17 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse, Response
 
 from airflow_provider_lclstream.psik.store import JobStore
 from airflow_provider_lclstream.psik_api import upstream, v4
-from airflow_provider_lclstream.psik_api.http import BodyLimit, answer_error
+from airflow_provider_lclstream.psik_api.http import (
+    BodyLimit,
+    answer_broken,
+    answer_error,
+    answer_invalid,
+)
 from airflow_provider_lclstream.psik_api.loops import Loops
 from airflow_provider_lclstream.psik_api.metrics import RequestCounter, samples_of
 from airflow_provider_lclstream.psik_api.service import JobService
@@ -40,6 +46,8 @@ def create_app(config: ServiceConfig, *, loopback_caller: str | None = None) -> 
     )
     app.state.service, app.state.loopback_caller = service, loopback_caller
     app.add_exception_handler(LCLStreamError, answer_error)
+    app.add_exception_handler(OSError, answer_broken)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_middleware(
         BodyLimit, limit_bytes=config.max_body, upload_bytes=config.max_upload + config.max_body
     )
@@ -55,11 +63,13 @@ def create_app(config: ServiceConfig, *, loopback_caller: str | None = None) -> 
 def _add_health(app: FastAPI, service: JobService, watch: StateWatch) -> None:
     @app.get("/healthz", tags=["service"])
     def health(request: Request) -> Response:
-        """Tell whether the service works: whether its loops run."""
-        problems = request.app.state.loops.stopped()
+        """Tell whether the service works: whether its loops run, and get on."""
+        loops: Loops = request.app.state.loops
+        stopped, problems = loops.stopped(), loops.problems()
+        is_well = not stopped and not problems
         return JSONResponse(
-            {"status": "failing" if problems else "ok", "stopped": problems},
-            503 if problems else 200,
+            {"status": "ok" if is_well else "failing", "stopped": stopped, "problems": problems},
+            200 if is_well else 503,
         )
 
     @app.get("/metrics", tags=["service"], response_class=Response)

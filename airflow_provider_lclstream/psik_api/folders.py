@@ -22,6 +22,8 @@ from lclstreamer.core.errors import BadInputError, OutputError
 
 MAX_ENTRIES = 10_000
 """How many files a listing shows at most."""
+MAX_DEPTH = 64
+"""How many parts a path has at most; what lies deeper is not to be had from a service."""
 
 
 def parts_of(path: str, *, is_encoded: bool = False) -> list[str]:
@@ -36,7 +38,7 @@ def parts_of(path: str, *, is_encoded: bool = False) -> list[str]:
         raise BadInputError(
             f"{path!r} is not a path inside the job", mend="give a relative path without '..'"
         )
-    if any(len(part.encode()) > 255 for part in parts) or len(parts) > 64:
+    if any(len(part.encode()) > 255 for part in parts) or len(parts) > MAX_DEPTH:
         raise BadInputError(f"{path[:80]!r}… is too long", mend="use a shorter path")
     return parts
 
@@ -70,7 +72,9 @@ def has_file(root: Path, parts: Iterable[str]) -> bool:
         return False
 
 
-def listing(handle: int, budget: list[int] | None = None) -> dict[str, dict[str, Any]]:
+def listing(
+    handle: int, budget: list[int] | None = None, depth: int = 1
+) -> dict[str, dict[str, Any]]:
     """What a folder holds, its folders included; symbolic links are left out."""
     left = [MAX_ENTRIES] if budget is None else budget
     found: dict[str, dict[str, Any]] = {}
@@ -81,7 +85,8 @@ def listing(handle: int, budget: list[int] | None = None) -> dict[str, dict[str,
             break
         if stat.S_ISDIR(facts.st_mode):
             with _inner(handle, name) as inner:
-                inside = listing(inner, left) if inner >= 0 else {}
+                is_seen = inner >= 0 and depth < MAX_DEPTH
+                inside = listing(inner, left, depth + 1) if is_seen else {}
                 found[printable(name)] = file_facts(facts, inside)
         elif stat.S_ISREG(facts.st_mode):
             none = False  # upstream's word

@@ -3,6 +3,9 @@
 # ruff: noqa: TID253  (a leaf: only a service that starts imports it)
 from __future__ import annotations
 
+import errno
+import json
+import logging
 import os
 import re
 import stat
@@ -10,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
@@ -23,8 +27,14 @@ from airflow_provider_lclstream.psik_api.folders import (
     store_file,
 )
 from airflow_provider_lclstream.psik_api.service import JobService
-from lclstreamer.core.errors import BadInputError, LCLStreamError
+from lclstreamer.core.errors import (
+    BadInputError,
+    LCLStreamError,
+    OutputError,
+    UnavailableError,
+)
 
+logger = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -58,6 +68,25 @@ async def answer_error(request: Request, error: Exception) -> Response:
         status = 409
     document = {**error.to_problem(), "status": status, "instance": request.url.path}
     return JSONResponse(document, status, media_type="application/problem+json")
+
+
+async def answer_broken(request: Request, error: Exception) -> Response:
+    """What goes wrong with a disk: full, or away; a job's folder that is removed meanwhile."""
+    if not isinstance(error, OSError):
+        raise error
+    logger.warning("a request failed", extra={"problem": f"{request.url.path}: {error}"})
+    problem = f"a file of this service cannot be used: {error.strerror}"
+    mend = "try again; if it stays so, tell the service's site"
+    kind = OutputError if error.errno in {errno.ENOSPC, errno.EDQUOT} else UnavailableError
+    return await answer_error(request, kind(problem, mend=mend))
+
+
+async def answer_invalid(_: Request, error: Exception) -> Response:
+    """What is wrong with a request, but not what it held: that may be a secret, or no text."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    faults = [{name: each[name] for name in ("type", "loc", "msg")} for each in error.errors()]
+    return Response(json.dumps({"detail": faults}), 422, media_type="application/json")
 
 
 class BodyLimit:

@@ -145,6 +145,7 @@ class JobIndex:
             self._look(jobid)
 
     def _scan(self) -> None:
+        self._store.require_prefix()  # an empty mount point is no empty list of jobs
         names = set(os.listdir(self._store.prefix))  # noqa: PTH208  (names are quickest)
         for gone in self._entries.keys() - names:
             self._forget(gone)
@@ -157,7 +158,7 @@ class JobIndex:
         if entry is not None:
             self._entries[job.jobid] = entry
             self._restless.add(job.jobid)
-            bisect.insort(self._sorted, entry, key=_newest_first)
+            bisect.insort(self._sorted, entry, key=_by_time)
 
     def _look(self, jobid: str) -> None:
         entry = self._entries[jobid]
@@ -170,6 +171,7 @@ class JobIndex:
             last, size = None, 0
         if last is None:
             self._forget(jobid)
+            self._folder_time_ns = -1  # where the folder was only away, it is found again
             return
         if last is not entry.last:
             entry.last, entry.log_bytes = last, size
@@ -193,13 +195,18 @@ class JobIndex:
     def _forget(self, jobid: str) -> None:
         entry = self._entries.pop(jobid)
         self._restless.discard(jobid)
-        del self._sorted[bisect.bisect_left(self._sorted, _newest_first(entry), key=_newest_first)]
+        del self._sorted[bisect.bisect_left(self._sorted, _by_time(entry), key=_by_time)]
 
 
-def _newest_first(entry: Entry) -> tuple[int, int]:
+def newest_first(jobid: str) -> tuple[int, int]:
+    """A key that sorts job ids by time, the newest first."""
     # Ids are times: whole seconds, and a fraction of up to nine digits.
-    whole, _, fraction = entry.jobid.partition(".")
+    whole, _, fraction = jobid.partition(".")
     return -int(whole), -int(fraction.ljust(18, "0"))
+
+
+def _by_time(entry: Entry) -> tuple[int, int]:
+    return newest_first(entry.jobid)
 
 
 def _read(job: Job) -> Entry | None:

@@ -25,6 +25,7 @@ class Loops:
     def __init__(self, service: JobService) -> None:
         self._service, self._stop = service, threading.Event()
         self.last_round = LastRound()
+        self._problems: dict[str, str] = {}
         self._threads = {
             "reconciler": threading.Thread(target=self._reconcile, daemon=True),
             "courier": threading.Thread(target=self._deliver, daemon=True),
@@ -41,6 +42,10 @@ class Loops:
         for thread in self._threads.values():
             await asyncio.to_thread(thread.join, 30)
 
+    def problems(self) -> dict[str, str]:
+        """Why a loop does not get on at present, by its name."""
+        return dict(self._problems)
+
     def stopped(self) -> list[str]:
         """The loops that should run and do not."""
         return [name for name, thread in self._threads.items() if not thread.is_alive()]
@@ -50,7 +55,9 @@ class Loops:
             began, found = time.monotonic(), None
             try:
                 found = self._round()
+                self._problems.pop("reconciler", None)
             except (LCLStreamError, OSError) as error:
+                self._problems["reconciler"] = str(error)
                 logger.warning("reconciling", extra={"problem": str(error)})
             self.last_round.note(began, found)
             spent = time.monotonic() - began
@@ -70,8 +77,10 @@ class Loops:
                 with try_lock(courier_lock(self._service.store.prefix)) as is_ours:
                     if is_ours:
                         courier = Courier(self._service.store, stop=self._stop, counts=counts)
+                        self._problems.pop("courier", None)
                         asyncio.run(courier.run(until_idle=False))
             except (LCLStreamError, OSError, ExceptionGroup) as error:
+                self._problems["courier"] = reason_of(error)
                 logger.warning("delivering callbacks", extra={"problem": reason_of(error)})
                 self._stop.wait(pauses.next())
             self._stop.wait(RETRY_SECONDS)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
-from airflow_provider_lclstream.psik.layout import JobFolder
+from airflow_provider_lclstream.psik.layout import JobFolder, is_jobid
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
 from airflow_provider_lclstream.psik.reconciler import Reconciliation, reconcile
 from airflow_provider_lclstream.psik.store import JobStore
 from airflow_provider_lclstream.psik_api.caller import Caller
-from airflow_provider_lclstream.psik_api.index import Entry, JobIndex
+from airflow_provider_lclstream.psik_api.index import Entry, JobIndex, newest_first
 from airflow_provider_lclstream.psik_api.policy import Rule, may_change, may_see, require_submit
 from airflow_provider_lclstream.psik_api.settings import ServiceConfig
 from lclstreamer.core.errors import LCLStreamError
@@ -54,6 +57,7 @@ class JobService:
         self.config, self.store = config, store
         self.index = JobIndex(store)
         self.counts = Counts()
+        self._lock, self._under_way = threading.Lock(), Counter[str]()
 
     def rule(self, caller: Caller) -> Rule:
         """What a caller may do."""
@@ -76,30 +80,50 @@ class JobService:
             PermissionDeniedError: the caller may not submit it.
             BadInputError: the backend could never run it.
         """
-        try:
-            job, is_new = self._make(caller, spec, idempotency_key, files)
-        except LCLStreamError:
-            self._count(spec, "refused")
-            raise
-        if submit:
-            _submit(job)
-        self.index.look_again(job)
+        with contextlib.ExitStack() as place:
+            try:
+                job, is_new = self._make(caller, spec, idempotency_key, files, place)
+            except LCLStreamError:
+                self._count(spec, "refused")
+                raise
+            if submit:
+                _submit(job)
+            self.index.look_again(job)
         failed = job.state() is JobState.failed
         self._count(spec, "repeated" if not is_new else "failed" if failed else "taken")
         return job, is_new
 
     def _make(
-        self, caller: Caller, spec: JobSpec, idempotency_key: str | None, files: Files
+        self,
+        caller: Caller,
+        spec: JobSpec,
+        idempotency_key: str | None,
+        files: Files,
+        place: contextlib.ExitStack,
     ) -> tuple[Job, bool]:
         rule = self.rule(caller)
-        require_submit(
-            rule, spec, self.index.unfinished(caller.owner) if rule.max_unfinished else 0
-        )
         key = None if idempotency_key is None else f"{caller.owner}\n{idempotency_key}"
-        job = self.store.create(
-            self._in_our_environment(spec), idempotency_key=key, files=files, owner=caller.owner
-        )
+        job = None if key is None else self.store.of_key(key)
+        if job is None:  # a repetition, after a lost answer, is none of the bounds' business
+            place.enter_context(self._allowed(caller, rule, spec))
+            job = self.store.create(
+                self._in_our_environment(spec), idempotency_key=key, files=files, owner=caller.owner
+            )
         return job, len(job.history()) == 1
+
+    @contextlib.contextmanager
+    def _allowed(self, caller: Caller, rule: Rule, spec: JobSpec) -> Generator[None]:
+        """Refuse what the caller may not submit; of many at once none slips past the bound."""
+        with self._lock:
+            unfinished = self.index.unfinished(caller.owner) + self._under_way[caller.owner]
+            require_submit(rule, spec, unfinished)
+            self._under_way[caller.owner] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way[caller.owner] -= 1
+                self._under_way += Counter()  # forgets those at zero
 
     def _count(self, spec: JobSpec, outcome: str) -> None:
         # Callers choose the name: only those that are configured make a series.
@@ -135,9 +159,9 @@ class JobService:
     def start(self, caller: Caller, jobid: str) -> Job:
         """Queue a new job's first attempt, or another one of a job that has ended."""
         job = self.change(caller, jobid)
-        require_submit(self.rule(caller), job.spec, self.index.unfinished(caller.owner))
-        _start(job)
-        self.index.look_again(job)
+        with self._allowed(caller, self.rule(caller), job.spec):
+            _start(job)
+            self.index.look_again(job)
         return job
 
     def cancel(self, caller: Caller, jobid: str, reason: str = "") -> Job:
@@ -194,11 +218,11 @@ class JobService:
 
     @staticmethod
     def _older(entries: Iterable[Entry], before: str | None) -> Iterator[Entry]:
-        found = iter(entries)
-        if before is not None:
-            found = itertools.dropwhile(lambda entry: entry.jobid != before, found)
-            next(found, None)
-        return found
+        if before is None or not is_jobid(before):
+            return iter(entries if before is None else ())
+        # By its place in time: that job itself may have been removed between two pages.
+        bound = newest_first(before)
+        return (entry for entry in entries if newest_first(entry.jobid) > bound)
 
 
 def _submit(job: Job) -> None:

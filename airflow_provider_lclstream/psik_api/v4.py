@@ -139,8 +139,9 @@ def _add_job(router: APIRouter, watch: StateWatch) -> None:
 
     @router.get("/jobs/{jobid}/spec", response_model=JobSpec)
     def spec(service: Service, caller: Known, jobid: str) -> Response:
-        """Give a job's specification, without its secret."""
-        document = service.see(caller, jobid).spec.model_dump(mode="json", exclude={"cb_secret"})
+        """Give a job's specification, without what its callback proves itself by."""
+        secret = {"cb_secret", "cb_headers"}
+        document = service.see(caller, jobid).spec.model_dump(mode="json", exclude=secret)
         return JSONResponse(document)
 
 

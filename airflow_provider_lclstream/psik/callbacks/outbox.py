@@ -57,8 +57,8 @@ def backlog(prefix: Path) -> tuple[int, float]:
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             count, oldest = database.execute("SELECT count(*), min(taken) FROM events").fetchone()
-    except sqlite3.OperationalError:
-        return 0, 0.0  # it is being made
+    except sqlite3.DatabaseError:
+        return 0, 0.0  # it is being made; or damaged, which the courier tells
     return count, max(0.0, time.time() - oldest) if count else 0.0
 
 

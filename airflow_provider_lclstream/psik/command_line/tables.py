@@ -18,12 +18,19 @@ def show_lines(lines: Iterable[JobLine], *, as_json: bool) -> None:
     if as_json:
         print_json([line_document(line) for line in lines])
         return
-    sys.stdout.write(f"{'jobid':<21} {'state':<9} {'ndx':>3} {'updated':<19} {'name':<20} info\n")
-    for line in lines:
+    listed = list(lines)
+    has_owners = any(line.owner for line in listed)
+    owner = f"{'owner':<14} " if has_owners else ""
+    sys.stdout.write(
+        f"{'jobid':<21} {'state':<9} {'ndx':>3} {'updated':<19} "
+        f"{'backend':<12} {owner}{'name':<20} info\n"
+    )
+    for line in listed:
+        owner = f"{person(line.owner):<14} " if has_owners else ""
         info = line.info or line.remark
         sys.stdout.write(
-            f"{line.jobid:<21} {line.state:<9} {line.jobndx:>3} "
-            f"{clock(line.updated):<19} {line.name[:20]:<20} {info}\n"
+            f"{line.jobid:<21} {line.state:<9} {line.jobndx:>3} {clock(line.updated):<19} "
+            f"{line.backend:<12} {owner}{plain(line.name)[:20]:<20} {plain(info)}\n"
         )
 
 
@@ -37,12 +44,22 @@ def show_backends(found: Iterable[BackendFacts]) -> None:
 def show_files(found: Iterable[FileFacts]) -> None:
     """Print a list of files."""
     for each in found:
-        sys.stdout.write(f"{each.size:>15}  {clock(each.mtime)}  {each.path}\n")
+        sys.stdout.write(f"{each.size:>15}  {clock(each.mtime)}  {plain(each.path)}\n")
 
 
 def history_line(row: RowFacts) -> str:
     """A row of a history."""
-    return f"{clock(row.time)}  {row.jobndx:>3}  {row.state:<9}  {row.info}"
+    return f"{clock(row.time)}  {row.jobndx:>3}  {row.state:<9}  {plain(row.info)}"
+
+
+def plain(text: str) -> str:
+    """A text of other people's, without what would command a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def person(owner: str | None) -> str:
+    """An owner without the authority's key, which `--json` tells."""
+    return plain((owner or "").partition("@")[0])
 
 
 def line_document(line: JobLine) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def test_health_and_metrics(http: httpx2.Client, wait_for: Any, free_port: Any) 
     jobid = http.post("/v4/jobs", json={"script": "exit 1", **callback}).json()["jobid"]
     http.post("/v3/jobs", json={"script": "true", "backend": '"of mine\n'})
     http.get(f"/v4/jobs/{jobid}", params={"after": 3, "wait": 10})
-    assert http.get("/healthz").json() == {"status": "ok", "stopped": []}
+    assert http.get("/healthz").json() == {"status": "ok", "stopped": [], "problems": {}}
 
     def served() -> dict[str, float]:
         families = text_string_to_metric_families(http.get("/metrics").text)
