@@ -72,7 +72,9 @@ def require_submit(rule: Rule, spec: JobSpec, unfinished: int) -> None:
         mend = f"name another in the job's `backend`: {others}" if others else "ask the site to"
         raise _denied(f"you may not submit to backend {spec.backend!r}", mend)
     if spec.directory is not None:
-        raise _denied("the directory is chosen by this service", "leave `directory` out")
+        raise _denied(
+            "the directory is chosen by this service", "leave `directory`, or --here, out"
+        )
     for name in spec.attributes:
         if not fits(name, rule.attributes):
             raise _denied(f"you may not set the attribute {name!r}", "leave it out")

@@ -34,7 +34,9 @@ def files(
     identity: Identity = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Save the file here; without one, all in this folder."),
+        typer.Option(
+            "-o", "--output", help="Save the file there; without one, all files into this folder."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -46,7 +48,8 @@ def files(
             for piece in pieces:
                 sys.stdout.buffer.write(piece)
         else:
-            note(f"{output}: {_save(pieces, output)} bytes")
+            target = output / PurePosixPath(name).name if output.is_dir() else output
+            note(f"{target}: {_save(pieces, target)} bytes")
         return
     if output is not None:
         _save_all(access, jobid, output)

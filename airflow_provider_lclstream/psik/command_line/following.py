@@ -56,7 +56,8 @@ def watch(
 def logs(
     jobid: JobId,
     name: Annotated[
-        str | None, typer.Argument(help="Which log; by default the newest stdout.")
+        str | None,
+        typer.Argument(help="Which log: stdout (the default) and stderr are the last attempt's."),
     ] = None,
     *,
     config: Config = None,
@@ -71,12 +72,15 @@ def logs(
     """Print a log of a job."""
     access = open_access(config, service, identity)
     facts = access.look(jobid)
+    wanted = name or "stdout"
+    if wanted in {"stdout", "stderr"}:
+        wanted = f"{wanted}.{max(facts.jobndx, 1)}"
     if as_json:
-        names = [name] if name else facts.logs
+        names = [wanted] if name else facts.logs
         print_json({each: _whole(access, jobid, each) for each in names})
         return
     patience = Patience(access, WEEK_SECONDS if follow else 0)
-    reader = _Reader(access, patience, jobid, name or f"stdout.{max(facts.jobndx, 1)}")
+    reader = _Reader(access, patience, jobid, wanted)
     if tail is not None:
         reader.skip_to_last(tail)
     if not follow:

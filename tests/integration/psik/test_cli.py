@@ -101,6 +101,29 @@ def test_run_wait_gives_the_scripts_exit_code(psik: Psik, spec: Callable[[str], 
     assert psik("logs", facts["jobid"], "--tail", "2").stdout == "i\n"
 
 
+def test_a_failed_wait_says_where_the_complaints_are(
+    psik: Psik, spec: Callable[[str], str]
+) -> None:
+    ended = psik("run", spec("echo the reason >&2; exit 3"), "--wait")
+    jobid = ended.stdout.splitlines()[1].split()[0]
+    assert f"`lclstream psik logs {jobid} stderr`" in ended.stderr
+    assert psik("logs", jobid, "stderr").stdout == "the reason\n"
+    assert json.loads(psik("logs", jobid, "stderr", "--json").stdout) == {
+        "stderr.1": "the reason\n"
+    }
+    assert "no such jobs in" in psik("ls", "--state", "canceled").stderr
+
+
+def test_a_list_says_where_jobs_run_and_whose_they_are(
+    psik: Psik, spec: Callable[[str], str], where: list[str]
+) -> None:
+    psik("run", spec("true"), "--wait")
+    header, row = psik("ls").stdout.splitlines()
+    assert row.split()[5] == "default"
+    is_shared = "--service" in where
+    assert ("owner" in header, "uid:alice " in row) == (is_shared, is_shared)
+
+
 def test_a_job_from_birth_to_removal(psik: Psik, spec: Callable[[str], str]) -> None:
     jobid = psik("run", spec("echo begun; sleep 60"), "--no-submit").stdout.strip()
     assert json.loads(psik("status", jobid, "--json").stdout)[0]["state"] == "new"
@@ -202,6 +225,8 @@ def test_files_are_saved(psik: Psik, spec: Callable[[str], str], tmp_path: Path)
     assert psik("files", jobid, "deep/a", "-o", "one").returncode == 0
     assert (tmp_path / "one").read_bytes() == bytes(3_000_000)
     assert psik("files", jobid, "-o", "all/of/it").returncode == 0
+    assert psik("files", jobid, "deep/a", "-o", "all").returncode == 0
+    assert (tmp_path / "all" / "a").is_file()
     saved = tmp_path / "all/of/it"
     assert sorted(path.name for path in saved.rglob("*")) == ["a", "b", "deep"]
     assert (saved / "b").read_bytes() == b"12"
