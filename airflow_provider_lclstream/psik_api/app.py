@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from airflow_provider_lclstream.psik.store import JobStore
 from airflow_provider_lclstream.psik_api import upstream, v4
+from airflow_provider_lclstream.psik_api.caller import caller_of
 from airflow_provider_lclstream.psik_api.http import (
     BodyLimit,
     answer_broken,
@@ -24,7 +26,7 @@ from airflow_provider_lclstream.psik_api.metrics import RequestCounter, samples_
 from airflow_provider_lclstream.psik_api.service import JobService
 from airflow_provider_lclstream.psik_api.settings import ServiceConfig
 from airflow_provider_lclstream.psik_api.waiting import StateWatch
-from lclstreamer.core.errors import LCLStreamError
+from lclstreamer.core.errors import LCLStreamError, PermissionDeniedError
 from lclstreamer.core.exposition import CONTENT_TYPE, exposition
 
 
@@ -71,6 +73,18 @@ def _add_health(app: FastAPI, service: JobService, watch: StateWatch) -> None:
             {"status": "ok" if is_well else "failing", "stopped": stopped, "problems": problems},
             200 if is_well else 503,
         )
+
+    @app.get("/who", tags=["service"])
+    def who(request: Request) -> dict[str, Any]:
+        """Tell the caller who they are here, and what the policy lets them do."""
+        peer = request.scope.get("state", {}).get("peer")
+        caller = caller_of(request.scope, loopback_caller=request.app.state.loopback_caller)
+        facts = {"owner": caller.owner} if peer is None else peer.to_json()
+        try:
+            may = service.rule(caller).model_dump(exclude={"who"})
+        except PermissionDeniedError:
+            may = None
+        return {**facts, "may": may}
 
     @app.get("/metrics", tags=["service"], response_class=Response)
     def metrics(request: Request) -> Response:

@@ -69,6 +69,16 @@ def _make(client: httpx2.Client, script: str = "sleep 60", *, submit: bool = Tru
     return made.json()["jobid"]
 
 
+def test_people_are_told_who_they_are_and_what_they_may(world: World) -> None:
+    told = {name: client.get("/who").json() for name, client in world.clients.items()}
+    assert [facts["principal"] for facts in told.values()] == [f"uid:{name}" for name in told]
+    assert told["alice"]["owner"].startswith("uid:alice@")
+    assert told["alice"]["may"]["max_unfinished"] == 2
+    assert "bob" not in str(told["alice"])
+    assert told["mallory"]["may"]["backends"] == []
+    assert told["eve"]["may"] is None
+
+
 def test_another_persons_job_is_not_there(world: World) -> None:
     alice, bob = world.clients["alice"], world.clients["bob"]
     jobid = _make(alice, "echo secret; sleep 60")
