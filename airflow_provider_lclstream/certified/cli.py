@@ -75,7 +75,7 @@ def init(
     backup = create_identity(folder, identity, overwrite=overwrite)
     if backup:
         note(f"the former identity is in {backup}")
-    print(f"made the identity of a {kind} in {folder.path}")
+    print(f"made an identity ({kind}) in {folder.path}")
 
 
 @app.command()
@@ -110,11 +110,15 @@ def add_introduction(
 ) -> None:
     """Install an introduction: the certificate, its authority and the services it tells about."""
     from airflow_provider_lclstream.certified.introduction import install, parse_introduction
+    from lclstreamer.transport.peer import identity_of
 
     folder = IdentityFolder(config).require()
     parsed = parse_introduction(read_input(introduction))
     for path in install(folder, parsed, overwrite=overwrite):
         print(path)
+    note(f"certified as {identity_of(parsed.signed).principal}")
+    for alias, url in parsed.services.items():
+        note(f"the service {alias} is at {url}")
 
 
 app.command("add-intro", hidden=True)(add_introduction)  # upstream's name

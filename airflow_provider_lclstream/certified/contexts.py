@@ -57,7 +57,8 @@ def resolve(folder: IdentityFolder, text: str) -> Target:
         if "://" not in text and port is None:
             raise BadInputError(
                 f"no service is known by the alias {alias!r}",
-                mend="`lclstream certified show` lists them; `add-service` adds one",
+                mend="`lclstream certified show` lists those known; what a facility gave you is "
+                "installed with `lclstream certified add-introduction`",
             )
         return Target(url, None)
     base = urlsplit(service.url)

@@ -57,8 +57,8 @@ class IdentityFolder:
         if not self.key.exists():
             raise ConfigurationError(
                 "there is no identity in this folder",
-                mend="make one with `lclstream certified init`, or name its folder with --config "
-                f"or ${FOLDER_VARIABLES[0]}",
+                mend="make one with `lclstream certified init`, or name another folder in "
+                f"${FOLDER_VARIABLES[0]}",
                 where=str(self.path),
             )
         return self
