@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +11,16 @@ from pydantic import ValidationError
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Backend, Observation
 from airflow_provider_lclstream.psik.callbacks.start import ensure_courier, watch
-from airflow_provider_lclstream.psik.layout import (
-    JobFolder,
-    read_json,
-    write_json,
-)
+from airflow_provider_lclstream.psik.handover import Handover
+from airflow_provider_lclstream.psik.layout import JobFolder, read_json
 from airflow_provider_lclstream.psik.models import JobSpec, JobState, Transition
-from airflow_provider_lclstream.psik.runner import reason_of
-from airflow_provider_lclstream.psik.state_log import StateLog, try_lock
+from airflow_provider_lclstream.psik.notes import about_of, keep_remark, note, remark_of
+from airflow_provider_lclstream.psik.state_log import StateLog
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
-from lclstreamer.core.errors import BadInputError, LCLStreamError, TemporaryError
+from lclstreamer.core.errors import BadInputError
 
 if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.store import JobStore
-
-
-HAND_OVER_LIMIT_SECONDS = 3600.0
-"""How long an attempt that no backend can take now is offered again."""
 
 
 class JobNotFoundError(BadInputError):
@@ -152,8 +143,9 @@ class Job:
             last = self.last()
         if last.state.is_final or last.state is JobState.new:
             return last.state
-        self._request_cancel(self._folder.cancel_request(last.jobndx), reason)
-        self._pass_cancel_on(self._attempt(last))
+        handover = Handover(self._attempt(last), self.backend)
+        handover.request_cancel(reason)
+        handover.cancel()
         return self.reconcile()
 
     def reconcile(self) -> JobState:
@@ -215,7 +207,7 @@ class Job:
         """Record what a backend observed. False where the record knew it, or has moved on since."""
         last: Transition | None = attempt.last
         if seen.state is attempt.last.state:
-            self._keep_remark(attempt.jobndx, seen.info)
+            keep_remark(self._folder, attempt.jobndx, seen.info)
             return False
         has_run = seen.has_run or seen.state is JobState.completed
         if seen.state.is_final and has_run and attempt.last.state is JobState.queued:
@@ -237,55 +229,17 @@ class Job:
         """
         if attempt.last.state is JobState.queued and attempt.native_id is None:
             self.hand_over(attempt)
-        elif (request := attempt.cancel_request) is not None and not request.get("is_told"):
-            self._pass_cancel_on(attempt)
+        else:
+            Handover(attempt, self.backend).catch_up()
 
     def hand_over(self, attempt: Attempt) -> None:
-        """Give a queued attempt to its backend, unless it has it already or is being given it.
-
-        One that was canceled before is looked for instead: only if nobody has it, it has ended.
-
-        Raises:
-            LCLStreamError: refused for good; the attempt is ``failed`` with that reason.
-        """
+        """Give a queued attempt to its backend; see `Handover.offer`."""
         self._watch_callbacks()
-        path = self._folder.submission(attempt.jobndx)
-        was_tried = path.exists()
-        with try_lock(path) as is_ours:
-            if not is_ours or attempt.native_id is not None:
-                return
-            try:
-                native_id = self.backend.find(attempt) if was_tried else None
-                if native_id is None and attempt.cancel_request is not None:
-                    self._end_untaken(attempt, "")
-                    return
-                native_id = native_id or self.backend.submit(attempt)
-                noted = {"native_id": native_id}
-                write_json(self._folder.native(attempt.jobndx), noted, sync=False)
-            except OSError as error:
-                self._not_taken(attempt, _cannot_write(self.folder, error))
-                return
-            except LCLStreamError as error:
-                self._not_taken(attempt, error)
-                return
-        if attempt.cancel_request is not None:
-            self._pass_cancel_on(attempt)
+        Handover(attempt, self.backend).offer()
 
     def note(self, text: str) -> None:
-        """Write a line into the job's own log, ``console``."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with self._folder.console.open("a", encoding="utf-8") as stream:
-            stream.write(f"{stamp} {text}\n")
-
-    def _request_cancel(self, request: Path, reason: str) -> None:
-        if request.exists():
-            return
-        try:
-            write_json(request, {"reason": reason, "time": time.time()})
-        except OSError:
-            # The job to be canceled may be the one that fills the disk. A name needs no room.
-            with contextlib.suppress(OSError):
-                request.touch()
+        """Append a line to the job's own log, ``console``, if it can be written."""
+        note(self._folder, text)
 
     def _queue(self, last: Transition) -> None:
         # Of several callers at once, only the one whose row is written hands the attempt over.
@@ -298,57 +252,8 @@ class Job:
             watch(self._folder.prefix, self.jobid)
             ensure_courier(self._folder.prefix, self._store.backends)
 
-    def _keep_remark(self, jobndx: int, text: str) -> None:
-        if text and text != self.remark():
-            noted = {"state": self.state(), "text": text}
-            with contextlib.suppress(OSError):  # nothing depends on it
-                write_json(self._folder.remark(jobndx), noted, sync=False)
-
-    def _not_taken(self, attempt: Attempt, error: LCLStreamError) -> None:
-        with contextlib.suppress(OSError):
-            self.note(f"attempt {attempt.jobndx} was not taken: {error}")
-        waited = time.time() - attempt.last.time
-        if error.transient and waited < HAND_OVER_LIMIT_SECONDS:
-            self._keep_remark(attempt.jobndx, f"not taken yet: {error.problem}")
-            return
-        self._end_untaken(attempt, f"not submitted: {error.problem}")
-        raise error
-
-    def _end_untaken(self, attempt: Attempt, problem: str) -> None:
-        """Record the end of an attempt that no backend has: as canceled, if that was asked for."""
-        request = attempt.cancel_request
-        state = JobState.failed if request is None else JobState.canceled
-        with contextlib.suppress(TransitionRefusedError):
-            self._state_log.append(
-                attempt.jobndx, state, problem if request is None else reason_of(request)
-            )
-
-    def _pass_cancel_on(self, attempt: Attempt) -> None:
-        """Have the backend end an attempt; until it has heard, the reconciler repeats it."""
-        self.backend.cancel(attempt)
-        if attempt.native_id is not None:
-            told = {**(attempt.cancel_request or {}), "is_told": True}
-            with contextlib.suppress(OSError):  # no room: it is told again
-                write_json(self._folder.cancel_request(attempt.jobndx), told, sync=False)
-
     def _attempt(self, last: Transition) -> Attempt:
         return Attempt(self._folder, last.jobndx, self.spec, last)
-
-
-def about_of(folder: JobFolder) -> dict[str, Any]:
-    """The facts that a job's first row carries: its backend as configured then, its owner."""
-    rows = StateLog(folder.status).read()
-    try:
-        found = json.loads(rows[0].info) if rows else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def remark_of(folder: JobFolder, last: Transition) -> str:
-    """What a backend said of a job in the state of its newest row."""
-    noted = read_json(folder.remark(last.jobndx)) or {}
-    return str(noted.get("text", "")) if noted.get("state") == last.state else ""
 
 
 def _damaged(path: Path, error: ValidationError) -> BadInputError:
@@ -359,14 +264,6 @@ def _damaged(path: Path, error: ValidationError) -> BadInputError:
         f"the job's specification cannot be read: {said}",
         where=str(path),
         mend="mend it, or delete the job's folder if another program or version made it",
-    )
-
-
-def _cannot_write(folder: Path, error: OSError) -> TemporaryError:
-    return TemporaryError(
-        f"the job folder cannot be written: {error.strerror}",
-        where=str(folder),
-        mend="make room or mend its permissions; it is tried again",
     )
 
 

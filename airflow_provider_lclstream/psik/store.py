@@ -12,13 +12,13 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from airflow_provider_lclstream.psik.backends import open_backend
 from airflow_provider_lclstream.psik.backends.base import Backend
-from airflow_provider_lclstream.psik.job import Job, JobNotFoundError, about_of
+from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
 from airflow_provider_lclstream.psik.layout import (
     PRIVATE,
     JobFolder,
@@ -29,7 +29,8 @@ from airflow_provider_lclstream.psik.layout import (
     write_json,
 )
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, PsikConfig
-from airflow_provider_lclstream.psik.state_log import lock
+from airflow_provider_lclstream.psik.notes import about_of
+from airflow_provider_lclstream.psik.state_log import holding
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
 from lclstreamer.core.errors import (
     BadInputError,
@@ -212,7 +213,8 @@ class JobStore:
     ) -> JobFolder:
         digest = _digest(key)
         claim = self._claim(digest)
-        with _holding(claim.with_suffix(".lock")):
+        claim.parent.mkdir(parents=True, exist_ok=True)
+        with holding(claim.with_suffix(".lock")):
             # The id is noted before the folder is made, so a crash between the two leaves a note
             # without a folder, never a folder that nobody finds again.
             noted = read_json(claim)
@@ -315,17 +317,6 @@ def safe_path(name: str) -> PurePosixPath:
             mend="give a relative path without '..'",
         )
     return path
-
-
-@contextlib.contextmanager
-def _holding(path: Path) -> Generator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        lock(handle, 30.0, path)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _sync_folder(path: Path) -> None:

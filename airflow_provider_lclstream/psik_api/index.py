@@ -14,8 +14,9 @@ import time
 from dataclasses import dataclass
 
 from airflow_provider_lclstream.psik.facts import JobLine, row_facts
-from airflow_provider_lclstream.psik.job import Job, remark_of
+from airflow_provider_lclstream.psik.job import Job
 from airflow_provider_lclstream.psik.layout import JobFolder, is_jobid
+from airflow_provider_lclstream.psik.notes import remark_of
 from airflow_provider_lclstream.psik.state_log import StateLog
 from airflow_provider_lclstream.psik.states import JobState, Transition
 from airflow_provider_lclstream.psik.store import JobStore

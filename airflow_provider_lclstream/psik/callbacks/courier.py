@@ -194,13 +194,12 @@ class Courier:
             elif time.time() - event.taken >= self.settings.give_up_seconds:
                 outcome = "given_up"
                 self._outbox.delivered(event)
-                _note(
-                    job,
-                    f"callback {event.number} given up after {event.tries + 1} tries: {problem}",
+                job.note(
+                    f"callback {event.number} given up after {event.tries + 1} tries: {problem}"
                 )
             else:
                 if event.tries == 0:
-                    _note(job, f"callback {event.number} is tried again: {problem}")
+                    job.note(f"callback {event.number} is tried again: {problem}")
                 self._outbox.again(event, time.time() + self.settings.pause(event.tries))
             self.counts.add("lclstream_callbacks_sent_total", outcome)
         finally:
@@ -255,13 +254,6 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, ExceptionGroup):
         return "; ".join(dict.fromkeys(reason_of(each) for each in error.exceptions))
     return f"{type(error).__name__}: {error}"
-
-
-def _note(job: Job, text: str) -> None:
-    try:
-        job.note(text)
-    except OSError:
-        return  # the job was removed, or its disk is full: nobody is left to tell
 
 
 def main(argv: list[str]) -> int:
