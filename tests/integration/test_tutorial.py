@@ -31,6 +31,6 @@ def test_the_first_stream_does_what_it_says(repository, venv_bin, processes, tmp
     done = processes.run(["bash", "-euc", commands], cwd=tmp_path, timeout_seconds=100)
     assert done.process.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == "20 messages, 200 different events"
-    ledger = json.loads((tmp_path / "buffer/ledger.json").read_text())
+    ledger = json.loads((tmp_path / "stream/ledger.json").read_text())
     assert ledger["state"] == "completed"
     assert ledger["received"]["messages"] == 20
