@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 from lclstreamer.core.errors import BadInputError, LCLStreamError, UnavailableError
@@ -42,20 +42,31 @@ class Commands:
         *,
         text: str = "",
         environment: dict[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> str:
         """Run one command with a text on its input and return its output.
+
+        Args:
+            words: the command.
+            text: its input.
+            environment: what it finds instead of this process's; through ssh that is the other
+                side's affair.
+            variables: what it finds beside, also through ssh.
+            timeout_seconds: how long it may take.
 
         Raises:
             UnavailableError: it cannot be run or answered now; later it may.
             BadInputError: it refused.
         """
         # ssh hands its words to a shell on the other side; quoting keeps them words.
-        command = [*self.prefix, shlex.join(words)] if self.is_shell else [*self.prefix, *words]
+        given = [f"{name}={value}" for name, value in (variables or {}).items()]
+        whole = ["env", *given, *words] if given else words
+        command = [*self.prefix, shlex.join(whole)] if self.is_shell else [*self.prefix, *whole]
         # What an agent or a ticket is found by is ssh's; the job gets nothing of it.
-        given = None if self.is_shell else environment
+        own = None if self.is_shell else environment
         try:
-            code, output, errors = _answer(command, text, given, timeout_seconds)
+            code, output, errors = _answer(command, text, own, timeout_seconds)
         except FileNotFoundError as error:
             raise UnavailableError(
                 f"{command[0]} is not installed here", mend="install it, or use another backend"

@@ -7,6 +7,7 @@ else from the jobcomp file), then the job folder.
 
 from __future__ import annotations
 
+import calendar
 import os
 import shlex
 import sys
@@ -34,6 +35,9 @@ from lclstreamer.core.errors import BadInputError, LCLStreamError, UnavailableEr
 
 IDS_PER_CALL = 500
 _SQUEUE_FORMAT = "%i|%T|%r|%k"
+_TIME = "%Y-%m-%dT%H:%M:%S"
+_TIMES = {"TZ": "UTC", "SLURM_TIME_FORMAT": _TIME}
+"""How times are written: the cluster may lie in another time zone than this service."""
 _SCRIPT = """#!/bin/bash
 exec {}
 """
@@ -171,7 +175,7 @@ class SlurmBackend:
             words = ["-P", "-n", "-X", "-o", "JobID,State,End", "-j", some]
             for command in (["sacct", *words], ["sacct", "-c", *words]):
                 try:
-                    answer = self.commands.run(command)
+                    answer = self.commands.run(command, variables=_TIMES)
                 except UnavailableError:
                     raise
                 except LCLStreamError:
@@ -200,6 +204,6 @@ def _exported(spec: JobSpec) -> dict[str, str]:
 def _is_later(end: str, attempt: Attempt) -> bool:
     """Whether an end as sacct writes it belongs to this attempt, not to an older job of its id."""
     try:
-        return time.mktime(time.strptime(end, "%Y-%m-%dT%H:%M:%S")) >= attempt.last.time - 2
+        return calendar.timegm(time.strptime(end, _TIME)) >= attempt.last.time - 2
     except (ValueError, OverflowError):
         return True
