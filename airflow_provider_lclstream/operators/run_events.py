@@ -70,9 +70,8 @@ class SweepRunsOperator(BaseOperator):
         return dict(counts)
 
     async def _sweep(self, connection: Any) -> Counter[str]:
-        airflow_connection = BaseHook.get_connection(self.airflow_conn_id)
         dispatcher, airflow = make_dispatcher(
-            airflow_connection, self.rules_file, self.transfer_dag_id
+            BaseHook.get_connection(self.airflow_conn_id), self.rules_file, self.transfer_dag_id
         )
         async with aclosing(airflow):
             for experiment, run in _latest_runs(connection):

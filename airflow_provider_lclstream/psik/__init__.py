@@ -1,16 +1,17 @@
-"""Jobs as folders: described by a `JobSpec`, run by a backend, true to what happened.
+"""Jobs as folders: a `JobSpec`, run by a backend, with a history that stays true.
 
 ::
 
     models     what a job is (pydantic)            store      a prefix full of job folders
-    states     the checked transition table        job        one job: submit, cancel, reconcile
-    state_log  status.csv, append-only             backends/  who runs it: local, slurm, ...
-    layout     the names inside a job folder       handover   what a job's backend is told
-    facts      what is told of a job               runner     the small process around a script
-    notes      remarks, owner, console             access/    the verbs, here or on a service
-    reached    `lclstream psik reached`, quick     callbacks/ who is told of every state
-    cli        the way in, light                   command_line/  the verbs of `lclstream psik`
+    states     the table of valid transitions      job        one job: submit, cancel, reconcile
+    state_log  status.csv, append-only             handover   submits to a backend, cancels there
+    layout     the file names in a job folder      backends/  local, slurm, psik, iri, ...
+    notes      owner, remarks, console             runner     the small process around a script
+    facts      what is reported about a job        endings    from exit code and signal to a state
+    reached    `lclstream psik reached`            access/    the same verbs, here or on a service
+    cli        the light entry point               callbacks/ delivery of state changes
+    config     finding and reading psik.json       command_line/  the verbs of `lclstream psik`
 
-`states`, `layout`, `state_log`, `processes`, `local_queue`, `runner` and `reached` import nothing
-but the standard library and each other: they run inside every job, and a job should start at once.
+`states`, `layout`, `state_log`, `processes`, `local_queue`, `endings`, `runner` and `reached`
+import only the standard library and each other, because they run inside every job.
 """

@@ -6,10 +6,10 @@ import contextlib
 import time
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Backend
+from airflow_provider_lclstream.psik.endings import reason_of
 from airflow_provider_lclstream.psik.layout import write_json
 from airflow_provider_lclstream.psik.models import JobState
 from airflow_provider_lclstream.psik.notes import keep_remark, note
-from airflow_provider_lclstream.psik.runner import reason_of
 from airflow_provider_lclstream.psik.state_log import StateLog, try_lock
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
 from lclstreamer.core.errors import LCLStreamError, TemporaryError

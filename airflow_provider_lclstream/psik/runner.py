@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_lclstream.psik.endings import conclude, reason_of
 from airflow_provider_lclstream.psik.layout import (
     JobFolder,
     read_json,
@@ -206,29 +207,6 @@ class Runner:
         except OutputError:
             return False
         return True
-
-
-def conclude(result: dict[str, Any], request: dict[str, Any] | None) -> tuple[JobState, str]:
-    """The final state and its reason, from how a script ended and whether a cancel was asked."""
-    number, code = result.get("signal"), result.get("exit_code")
-    if request is not None and (result.get("asked_to_end") or number):
-        return JobState.canceled, reason_of(request)
-    if result.get("reached_time_limit"):
-        return JobState.failed, "time limit reached"
-    if result.get("problem"):
-        return JobState.failed, f"{result['problem']} (exit code {code})"
-    if result.get("asked_to_end"):
-        return JobState.failed, "ended by SIGTERM from outside"
-    if number:
-        return JobState.failed, f"signal {number} ({signal.Signals(number).name})"
-    if code:
-        return JobState.failed, f"exit code {code}"
-    return JobState.completed, "exit code 0"
-
-
-def reason_of(request: dict[str, Any]) -> str:
-    """What a cancel request says, for the state log."""
-    return str(request.get("reason") or "canceled")
 
 
 def interpreter_of(script: Path) -> list[str]:

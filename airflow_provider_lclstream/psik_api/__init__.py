@@ -1,12 +1,13 @@
-"""Psik-API: jobs over HTTP, each person's apart from the others'.
+"""Psik-API: jobs over HTTP; each caller has jobs of their own.
 
 ::
 
     settings  the service's configuration        policy   who may do what; pure
-    caller    who asks, from mutual TLS          service  what can be asked, without HTTP
+    caller    who asks, from mutual TLS          service  the operations, without HTTP
     index     the list of jobs, kept in memory   waiting  long-poll on states
-    folders   files that stay in their folder    bundle   results as one tar
-    app       the application                    loops    reconciler and courier beside it
-    upstream  /v2 and /v3, as psik speaks them   v4       our own dialect
-    http      pieces of both dialects            metrics  what is counted
+    folders   safe access to files of a job      bundle   results as one tar
+    app       the application                    loops    reconciler and courier threads
+    upstream  /v2 and /v3, for psik's clients    v4, v4_logs   our own dialect
+    http      what the dialects share            metrics  counters and gauges
+    check     `lclstream psik serve --check`     cli      `lclstream psik serve`
 """

@@ -28,8 +28,8 @@ from airflow_provider_lclstream.psik.backends.scheduled import (
     note_settings,
     vanished,
 )
+from airflow_provider_lclstream.psik.endings import conclude, reason_of
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobState
-from airflow_provider_lclstream.psik.runner import conclude, reason_of
 from lclstreamer.core.errors import UnavailableError
 
 _Q = JobState.queued

@@ -18,6 +18,7 @@ from airflow_provider_lclstream.psik.backends.base import (
     Observation,
     read_settings,
 )
+from airflow_provider_lclstream.psik.endings import conclude, reason_of
 from airflow_provider_lclstream.psik.layout import read_json, write_json
 from airflow_provider_lclstream.psik.local_queue import LocalQueue
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec
@@ -27,7 +28,6 @@ from airflow_provider_lclstream.psik.processes import (
     end_all,
     reap_children,
 )
-from airflow_provider_lclstream.psik.runner import conclude, reason_of
 from airflow_provider_lclstream.psik.state_log import StateLog
 from airflow_provider_lclstream.psik.states import JobState
 

@@ -20,10 +20,10 @@ from airflow_provider_lclstream.psik.backends.results import (
     received,
     write_below,
 )
+from airflow_provider_lclstream.psik.endings import reason_of
 from airflow_provider_lclstream.psik.facts import JobLine
 from airflow_provider_lclstream.psik.layout import PRIVATE, write_json
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
-from airflow_provider_lclstream.psik.runner import reason_of
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
 
 if TYPE_CHECKING:

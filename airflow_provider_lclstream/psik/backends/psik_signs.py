@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Observation
+from airflow_provider_lclstream.psik.endings import reason_of
 from airflow_provider_lclstream.psik.models import JobState
-from airflow_provider_lclstream.psik.runner import reason_of
 
 
 @dataclass(frozen=True)

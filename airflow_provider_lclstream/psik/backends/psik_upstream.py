@@ -47,9 +47,9 @@ from airflow_provider_lclstream.psik.backends.results import (
     write_below,
 )
 from airflow_provider_lclstream.psik.backends.scheduled import mark_of
+from airflow_provider_lclstream.psik.endings import conclude
 from airflow_provider_lclstream.psik.layout import PRIVATE, write_json
 from airflow_provider_lclstream.psik.models import JobState
-from airflow_provider_lclstream.psik.runner import conclude
 from lclstreamer.core.errors import LCLStreamError
 
 if TYPE_CHECKING:

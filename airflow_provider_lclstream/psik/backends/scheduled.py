@@ -6,8 +6,8 @@ import time
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Observation
 from airflow_provider_lclstream.psik.backends.slurm_states import translate
+from airflow_provider_lclstream.psik.endings import conclude, reason_of
 from airflow_provider_lclstream.psik.layout import write_json
-from airflow_provider_lclstream.psik.runner import conclude, reason_of
 from airflow_provider_lclstream.psik.states import JobState
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_lclstream.psik.endings import conclude
 from airflow_provider_lclstream.psik.models import JobState
-from airflow_provider_lclstream.psik.runner import conclude, interpreter_of
+from airflow_provider_lclstream.psik.runner import interpreter_of
 
 
 @pytest.mark.parametrize(
