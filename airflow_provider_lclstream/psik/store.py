@@ -165,7 +165,14 @@ class JobStore:
         if job.pending_attempt() is not None and not job.reconcile().is_final:
             raise TransitionRefusedError(f"job {jobid} is {job.state()}", mend="cancel it first")
         grave = self._private / f"removed-{jobid}-{secrets.token_hex(4)}"
-        job.folder.rename(grave)
+        try:
+            job.folder.rename(grave)
+        except OSError as error:
+            raise OutputError(
+                f"the job cannot be removed: {error.strerror}",
+                where=str(job.folder),
+                mend="mend the permissions of the prefix, or ask who may write to it",
+            ) from error
         for leftover in (grave, *self._leftovers()):
             _delete(leftover)
 

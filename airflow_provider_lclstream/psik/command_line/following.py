@@ -18,6 +18,7 @@ from airflow_provider_lclstream.psik.command_line.options import (
 from airflow_provider_lclstream.psik.command_line.patience import Patience, exit_code
 from airflow_provider_lclstream.psik.command_line.tables import history_line
 from airflow_provider_lclstream.psik.states import JobState
+from lclstreamer.core.errors import BadInputError, UsageError
 from lclstreamer.core.output import print_json
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS = 0.5
 PIECE_BYTES = 2**20
+DOCUMENT_BYTES = 2**26
+"""How much of logs is told in one JSON document."""
 WEEK_SECONDS = 7 * 86400.0
 
 
@@ -76,8 +79,9 @@ def logs(
     if wanted in {"stdout", "stderr"}:
         wanted = f"{wanted}.{max(facts.jobndx, 1)}"
     if as_json:
-        names = [wanted] if name else facts.logs
-        print_json({each: _whole(access, jobid, each) for each in names})
+        if follow:
+            raise UsageError("a document cannot be followed", mend="leave out --follow or --json")
+        print_json(_texts(access, jobid, [wanted] if name else list(facts.logs), tail))
         return
     patience = Patience(access, WEEK_SECONDS if follow else 0)
     reader = _Reader(access, patience, jobid, wanted)
@@ -86,7 +90,7 @@ def logs(
     if not follow:
         reader.print_rest()
         return
-    while _is_pending(facts):
+    while _is_pending(facts) and _is_there_or_to_come(reader.name, facts):
         if reader.name in facts.logs:
             reader.print_rest()
         facts = patience.look(jobid, facts.rows, FOLLOW_SECONDS)
@@ -120,8 +124,32 @@ def _is_pending(facts: JobFacts) -> bool:
     return facts.state in {JobState.queued, JobState.active}
 
 
-def _whole(access: JobAccess, jobid: str, name: str) -> str:
+def _is_there_or_to_come(name: str, facts: JobFacts) -> bool:
+    return name in {*facts.logs, f"stdout.{facts.jobndx}", f"stderr.{facts.jobndx}"}
+
+
+def _texts(access: JobAccess, jobid: str, names: list[str], tail: int | None) -> dict[str, str]:
+    """Logs, or their last bytes, by name.
+
+    Raises:
+        BadInputError: they are too long for one document.
+    """
+    sizes = access.log_sizes(jobid)
+    begins = {n: 0 if tail is None else max(0, sizes.get(n, 0) - tail) for n in names}
+    length = sum(sizes.get(name, 0) - begin for name, begin in begins.items())
+    if length > DOCUMENT_BYTES:
+        raise BadInputError(
+            f"{length} bytes of logs are too many for one document",
+            where=f"job {jobid}",
+            mend="name one log, add --tail, or leave out --json",
+        )
+    return {name: _text(access, jobid, name, begin) for name, begin in begins.items()}
+
+
+def _text(access: JobAccess, jobid: str, name: str, begin: int) -> str:
     content = bytearray()
-    while piece := access.read_log(jobid, name, len(content), PIECE_BYTES):
+    while piece := access.read_log(jobid, name, begin + len(content), PIECE_BYTES):
         content += piece
+        if len(content) > DOCUMENT_BYTES:
+            break  # it grows faster than it is read
     return content.decode("utf-8", "replace")

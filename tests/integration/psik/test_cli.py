@@ -153,6 +153,19 @@ def test_watch_and_follow_end_with_the_job(psik: Psik, spec: Callable[[str], str
     assert watched.returncode == 2
 
 
+def test_logs_as_a_document_and_logs_that_never_come(
+    psik: Psik, spec: Callable[[str], str], wait_for: Callable[..., Any]
+) -> None:
+    jobid = psik("run", spec("seq 1000; sleep 600")).stdout.strip()
+    wait_for(lambda: psik("logs", jobid, "--tail", "5").stdout == "1000\n")
+    tail = json.loads(psik("logs", jobid, "stdout", "--json", "--tail", "5").stdout)
+    assert tail == {"stdout.1": "1000\n"}
+    never = psik("logs", jobid, "-f", "stdout.7")
+    assert (never.returncode, "has no log 'stdout.7'" in never.stderr) == (65, True)
+    assert psik("logs", jobid, "-f", "--json").returncode == 64
+    psik("cancel", jobid)
+
+
 def test_the_same_key_is_the_same_job(psik: Psik, spec: Callable[[str], str]) -> None:
     path = spec("true")
     first = psik("run", path, "--key", "k").stdout
