@@ -109,7 +109,7 @@ def test_jobs_from_a_laptop(follow, tmp_path):
     follow.run(
         "the facility",
         "lclstream certified init --org Lab --unit psik --host psik.example.org\n"
-        f"""echo '{{"prefix": "{tmp_path}/jobs"}}' > psik.json""",
+        f"""echo '{{"prefix": "{tmp_path}/jobs", "backends": {{"mfx": {{}}}}}}' > psik.json""",
     )
     follow.run(
         "the facility, in the background",
@@ -124,7 +124,8 @@ def test_jobs_from_a_laptop(follow, tmp_path):
     )
     follow.run("you", "lclstream certified add-introduction alice.json")
     backends, waited, rest = follow("jobs-from-your-laptop.md")
-    assert backends.stdout.split() == ["default", "local"]
+    assert backends.stdout.split()[:2] == ["mfx", "local"]
+    assert '"owner": "uid:alice@' in backends.stdout
     assert "completed" in waited.stdout
     assert rest.stdout.startswith("hello from ")
     assert "result.json" in rest.stdout
