@@ -50,6 +50,7 @@ def make_folder(path: Path) -> None:
     except OSError as error:
         raise OutputError(
             f"cannot make the folder: {error.strerror}",
-            mend="check the permissions of the folder above it",
+            mend="check the permissions of the folder above it, or set $LCLSTREAM_IDENTITY to a "
+            "folder of your own",
             where=str(path),
         ) from error

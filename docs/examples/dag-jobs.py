@@ -18,7 +18,12 @@ printf '{"run": %d, "hits": %d}' "$RUN" 42 > hits.json
 with DAG(
     dag_id="count_hits",
     schedule=None,
-    params={"calibration": "the id of a job", "run": 17, "threshold": 4.5},
+    params={
+        "calibration": "the id of a job",
+        "run": 17,
+        "threshold": 4.5,
+        "backend": "default",
+    },
 ) as dag:
     calibrated = PsikJobSensor(
         task_id="calibrated",
@@ -29,7 +34,7 @@ with DAG(
         task_id="count",
         job_spec={
             "name": "hits of run {{ params.run }}",
-            "backend": "local",
+            "backend": "{{ params.backend }}",
             "resources": {"duration": "10m", "node_count": 1},
             "environment": {"RUN": "{{ params.run }}", "THRESHOLD": "{{ params.threshold }}"},
             "script": COUNT,

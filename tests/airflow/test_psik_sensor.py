@@ -152,7 +152,7 @@ def test_the_example_waits_and_returns_the_result(run_dag, site):
     calibration = store.create(JobSpec(script="sleep 0.5\n", backend="local"))
     starter = threading.Timer(0.5, calibration.submit)
     starter.start()
-    end = run_dag("count_hits", {"calibration": calibration.jobid, "run": 21})
+    end = run_dag("count_hits", {"calibration": calibration.jobid, "run": 21, "backend": "local"})
     starter.join()
     assert end.state == "success"
     assert end.xcoms["calibrated", "return_value"]["state"] == "completed"
