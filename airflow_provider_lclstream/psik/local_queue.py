@@ -150,7 +150,7 @@ class LocalQueue:
 def _spawn(job: JobFolder, jobndx: int, gate: int, slot: int) -> int:
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     # A job may submit jobs; they are not its own processes and must not end with it.
-    environment = {k: v for k, v in os.environ.items() if k != ATTEMPT_VARIABLE}
+    environment = {**os.environ, ATTEMPT_VARIABLE: f"runner of {job.path}#{jobndx}"}
     # Opened here, so that an error says which file it is about.
     console = os.open(job.console, append, 0o644)
     # Copies with high numbers, so that placing one descriptor cannot overwrite another.

@@ -15,9 +15,17 @@ from pathlib import Path
 from typing import Any
 
 PROC = Path("/proc")
+_PR_SET_CHILD_SUBREAPER = 36
 ATTEMPT_VARIABLE = "PSIK_ATTEMPT"
 """Set in every script's environment to ``<job folder>#<jobndx>``: it marks the job's processes,
 also those that left its session."""
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, instead of the system's init."""
+    import ctypes  # takes milliseconds, and only runners need it
+
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,12 @@ class ProcessId:
         """Whether it still runs here. A zombie does not."""
         return self.boot == boot_id() and start_ticks(self.pid) == self.start_ticks
 
+    @property
+    def session(self) -> int | None:
+        """The session it leads, or led; None where that is another's by now, or was elsewhere."""
+        is_ours = self.boot == boot_id() and self.can_be_judged
+        return self.pid if is_ours and start_ticks(self.pid) in {None, self.start_ticks} else None
+
 
 def boot_id() -> str:
     """The random id the kernel drew when it booted; empty where it tells none."""
@@ -89,10 +103,18 @@ def _stat(pid: int | str) -> list[str] | None:
     return text[text.rindex(b")") + 2 :].decode().split()
 
 
-def members(session: int | None, mark: str) -> list[int]:
-    """The pids of a session, and of every process whose environment bears the attempt's mark."""
+def members(session: int | None, mark: str, runner: int | None = None) -> list[int]:
+    """The pids of a session, and of every process whose environment bears the attempt's mark.
+
+    Args:
+        session: the session of the script.
+        mark: the attempt's.
+        runner: the process that has adopted the attempt's orphans: what descends from it is found
+            also where it has a session and an environment of its own.
+    """
     needle = f"{ATTEMPT_VARIABLE}={mark}\0".encode()
     found: list[int] = []
+    children: dict[int, list[int]] = {}
     for name in os.listdir(PROC):  # noqa: PTH208  (names are all that is needed, and quickest)
         if not name.isdigit() or int(name) == os.getpid():
             continue
@@ -101,6 +123,23 @@ def members(session: int | None, mark: str) -> list[int]:
             continue
         if (session is not None and int(fields[3]) == session) or _bears(name, needle):
             found.append(int(name))
+        children.setdefault(int(fields[1]), []).append(int(name))
+    if runner is not None:
+        found += _descendants(runner, children, needle) - set(found)
+    return found
+
+
+def _descendants(ancestor: int, children: dict[int, list[int]], needle: bytes) -> set[int]:
+    """What descends from a process, but for the runners and couriers that its job has started."""
+    found, left = set[int](), list(children.get(ancestor, ()))
+    while left:
+        pid = left.pop()
+        is_others = _bears(str(pid), f"{ATTEMPT_VARIABLE}=".encode()) and not _bears(
+            str(pid), needle
+        )
+        if not is_others:
+            found.add(pid)
+            left += children.get(pid, ())
     return found
 
 
@@ -111,8 +150,10 @@ def _bears(pid: str, needle: bytes) -> bool:
         return False
 
 
-def end_all(session: int | None, mark: str, grace_seconds: float) -> bool:
-    """Ask all processes of an attempt to end (TERM), then make them (KILL).
+def end_all(
+    session: int | None, mark: str, grace_seconds: float, runner: int | None = None
+) -> bool:
+    """Ask all processes of an attempt to end (TERM), then make them (KILL): its `members`.
 
     Returns:
         Whether they are all gone; False only where the kernel keeps one (uninterruptible).
@@ -121,7 +162,7 @@ def end_all(session: int | None, mark: str, grace_seconds: float) -> bool:
     give_up = ask_until + 5.0
     asked: set[int] = set()
     pause = 0.01
-    while pids := members(session, mark):
+    while pids := members(session, mark, runner):
         moment = time.monotonic()
         if moment >= give_up:
             return False

@@ -32,7 +32,12 @@ from airflow_provider_lclstream.psik.layout import (
     write_json,
 )
 from airflow_provider_lclstream.psik.local_queue import SLOT_DESCRIPTOR, LocalQueue
-from airflow_provider_lclstream.psik.processes import ATTEMPT_VARIABLE, ProcessId, end_all
+from airflow_provider_lclstream.psik.processes import (
+    ATTEMPT_VARIABLE,
+    ProcessId,
+    adopt_orphans,
+    end_all,
+)
 from airflow_provider_lclstream.psik.state_log import StateLog
 from airflow_provider_lclstream.psik.states import JobState, TransitionRefusedError
 from lclstreamer.core.errors import LCLStreamError, OutputError
@@ -70,6 +75,7 @@ class Runner:
         except TransitionRefusedError as refusal:
             _say(f"attempt {self.jobndx} is not run: {refusal.problem}")
             return 0
+        adopt_orphans()
         try:
             pid = self._spawn()
         except OSError as error:
@@ -79,7 +85,7 @@ class Runner:
         script = ProcessId.of(pid)
         self._note_script(script)
         status, usage = self._wait(pid)
-        end_all(pid, self.mark, 0.0 if self.asked_to_end else self._grace_seconds)
+        self._end_all(pid, 0.0 if self.asked_to_end else self._grace_seconds)
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         return self._finish(os.waitstatus_to_exitcode(status), number, usage, "")
 
@@ -160,19 +166,24 @@ class Runner:
         limit = self.settings.get("time_limit_seconds") if self.is_local else None
         deadline = None if limit is None else time.monotonic() + float(limit)
         while True:
-            found, status, usage = os.wait4(pid, os.WNOHANG)
+            found, status, usage = os.wait4(-1, os.WNOHANG)
             if found == pid:
                 return status, usage
+            if found:
+                continue  # an orphan
             now = time.monotonic()
             if deadline is not None and now >= deadline:
                 self.reached_time_limit, deadline = True, None
-                end_all(pid, self.mark, self._grace_seconds)
+                self._end_all(pid, self._grace_seconds)
                 continue
             pause = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - now)
             received = signal.sigtimedwait(_WATCHED, max(0.0, pause))
             if received is not None and received.si_signo != signal.SIGCHLD:
                 self.asked_to_end = True
-                end_all(pid, self.mark, self._grace_seconds)
+                self._end_all(pid, self._grace_seconds)
+
+    def _end_all(self, session: int, grace_seconds: float) -> None:
+        end_all(session, self.mark, grace_seconds, os.getpid())
 
     def _finish(self, code: int, number: int | None, usage: Any, problem: str) -> int:
         seconds = time.time() - self.started

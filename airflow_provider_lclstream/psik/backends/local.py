@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import signal
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,8 @@ from airflow_provider_lclstream.psik.states import JobState
 logger = logging.getLogger(__name__)
 MAX_STARTS = 3
 """How often a runner that died before it began its script is replaced."""
+OVERDUE_SECONDS = 600.0
+"""How long after its time limit an attempt of another host is given up."""
 
 
 class LocalSettings(BaseModel):
@@ -56,6 +59,15 @@ def _noted(what: str) -> Generator[None]:
         yield
     except OSError as error:
         logger.warning("a local job is left as it is", extra={"problem": f"{what}: {error}"})
+
+
+def _without_word(attempt: Attempt, problem: str) -> Observation:
+    result, request = attempt.result, attempt.cancel_request
+    if result is not None:
+        return Observation(*conclude(result, request))
+    if request is not None:
+        return Observation(JobState.canceled, reason_of(request))
+    return Observation(JobState.failed, problem)
 
 
 class LocalBackend:
@@ -120,7 +132,9 @@ class LocalBackend:
 
     def _observe(self, attempt: Attempt) -> Observation | None:
         runner, starts = self._processes(attempt)
-        if runner is not None and (not runner.can_be_judged or runner.is_alive):
+        if runner is not None and not runner.can_be_judged:
+            return self._overdue(attempt, runner.host)
+        if runner is not None and runner.is_alive:
             return None
         # Only now, with the runner gone, is the log's last row the runner's last word.
         last = StateLog(attempt.job.status).last()
@@ -141,17 +155,19 @@ class LocalBackend:
         """How an attempt ended whose runner is gone without a word."""
         noted = read_json(attempt.job.runner(attempt.jobndx)) or {}
         script = ProcessId.from_dict(noted.get("script"))
-        session = script.pid if script is not None else None
+        session = script.session if script is not None else None
         end_all(
             session, f"{attempt.job.path}#{attempt.jobndx}", min(2.0, self.settings.grace_seconds)
         )
-        result, request = attempt.result, attempt.cancel_request
-        if result is not None:
-            return Observation(*conclude(result, request))
-        if request is not None:
-            return Observation(JobState.canceled, reason_of(request))
         pid = f" (pid {runner.pid})" if runner is not None else ""
-        return Observation(JobState.failed, f"its runner was killed{pid}")
+        return _without_word(attempt, f"its runner was killed{pid}")
+
+    def _overdue(self, attempt: Attempt, host: str) -> Observation | None:
+        """The end of an attempt on a host that does not come back: a container of another name."""
+        limit = attempt.spec.resources.duration_seconds + self.settings.grace_seconds
+        if time.time() - attempt.last.time < limit + OVERDUE_SECONDS:
+            return None
+        return _without_word(attempt, f"host {host} has not said how it ended, long after its time")
 
     def _processes(self, attempt: Attempt) -> tuple[ProcessId | None, int]:
         noted = read_json(attempt.job.runner(attempt.jobndx)) or {}

@@ -61,7 +61,8 @@ def ensure_courier(prefix: Path, backends: Mapping[str, BackendConfig]) -> None:
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-P", "-m", _COURIER, str(prefix), json.dumps(settings)],
-        {key: value for key, value in os.environ.items() if key != ATTEMPT_VARIABLE},
+        # Started by a job, it is none of that job's processes.
+        {**os.environ, ATTEMPT_VARIABLE: "courier"},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(prefix / PRIVATE / "courier.log"), append, 0o600),
