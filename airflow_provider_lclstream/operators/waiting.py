@@ -18,14 +18,12 @@ from airflow_provider_lclstream.hooks.job_watch import JobEvent, JobWatch, Outag
 from airflow_provider_lclstream.hooks.log_tail import LogTail, read_tail
 from airflow_provider_lclstream.hooks.psik import PsikHook
 from airflow_provider_lclstream.hooks.settings import number
-from airflow_provider_lclstream.triggers.psik import PsikJobTrigger
+from airflow_provider_lclstream.triggers.psik import TRIGGER_GRACE, PsikJobTrigger
 from lclstreamer.core.errors import LCLStreamError
 
 if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.facts import JobFacts
 
-TRIGGER_GRACE = timedelta(minutes=5)
-"""The trigger reports the deadline itself; Airflow's own timeout stands this far behind it."""
 QUICK_LOOK_SECONDS = 0.1
 
 

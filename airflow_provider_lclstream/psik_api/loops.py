@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 
-from airflow_provider_lclstream.psik.callbacks.courier import Courier, Pauses, reason_of
+from airflow_provider_lclstream.psik.callbacks.courier import (
+    Courier,
+    CourierSettings,
+    Pauses,
+    reason_of,
+)
 from airflow_provider_lclstream.psik.callbacks.start import courier_lock
 from airflow_provider_lclstream.psik.reconciler import Reconciliation
 from airflow_provider_lclstream.psik.state_log import try_lock
@@ -17,6 +23,8 @@ from lclstreamer.core.errors import LCLStreamError
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
+_NEVER_ASKS = CourierSettings(reconcile_seconds=math.inf)
+"""The reconciler asks the backends about every job; the courier need not do so again."""
 
 
 class Loops:
@@ -76,7 +84,9 @@ class Loops:
             try:
                 with try_lock(courier_lock(self._service.store.prefix)) as is_ours:
                     if is_ours:
-                        courier = Courier(self._service.store, stop=self._stop, counts=counts)
+                        courier = Courier(
+                            self._service.store, _NEVER_ASKS, stop=self._stop, counts=counts
+                        )
                         self._problems.pop("courier", None)
                         asyncio.run(courier.run(until_idle=False))
             except (LCLStreamError, OSError, ExceptionGroup) as error:

@@ -20,7 +20,7 @@ from airflow_provider_lclstream.hooks.job_watch import (
 from airflow_provider_lclstream.hooks.psik import PsikHook
 from airflow_provider_lclstream.hooks.settings import number
 from airflow_provider_lclstream.psik.states import FINAL_STATES, JobState
-from airflow_provider_lclstream.triggers.psik import PsikJobTrigger
+from airflow_provider_lclstream.triggers.psik import TRIGGER_GRACE, PsikJobTrigger
 from lclstreamer.core.errors import ConfigurationError, TemporaryError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 FINAL = "final"
 """Stands for every state in which a job has ended."""
-TRIGGER_GRACE = timedelta(minutes=5)
 
 
 class PsikJobSensor(BaseSensorOperator):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.access.base import AsyncJobAccess
     from airflow_provider_lclstream.psik.facts import JobFacts
 
+TRIGGER_GRACE = timedelta(minutes=5)
+"""The trigger reports the deadline itself; Airflow's own timeout comes this much later."""
 LINES_AT_ONCE = 50
 """After so many lines of a log, other triggers have their turn."""
 STATE_QUESTIONS = 3

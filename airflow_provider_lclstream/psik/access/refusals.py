@@ -43,7 +43,7 @@ def refusal(reply: httpx2.Response, where: str) -> LCLStreamError:
     """
     status, body = reply.status_code, reply.content
     problem = _problem(body)
-    kind = UnavailableError if _may_pass(status) else _KINDS.get(status, BadInputError)
+    kind = UnavailableError if may_pass(status) else _KINDS.get(status, BadInputError)
     is_ours = reply.headers.get("content-type", "").startswith(PROBLEM)
     if kind is JobNotFoundError and not is_ours:
         # Not one of our routes: nothing was said about any job.
@@ -58,7 +58,8 @@ def refusal(reply: httpx2.Response, where: str) -> LCLStreamError:
     return kind(text.rstrip(": "), where=where, mend=str(mend))
 
 
-def _may_pass(status: int) -> bool:
+def may_pass(status: int) -> bool:
+    """Whether the same request may succeed later, after this HTTP status."""
     return status >= 500 or status in _TRANSIENT
 
 

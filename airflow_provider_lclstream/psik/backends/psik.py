@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_lclstream.psik.access.places import ServicePlace, service_place
 from airflow_provider_lclstream.psik.access.question import Question
+from airflow_provider_lclstream.psik.access.refusals import may_pass
 from airflow_provider_lclstream.psik.backends.base import Attempt, Observation, read_settings
 from airflow_provider_lclstream.psik.backends.facility import (
     FacilityRefusalError,
@@ -174,7 +175,7 @@ def _refusal(reply: httpx2.Response, url: str) -> LCLStreamError:
     except (ValueError, AttributeError):
         detail = text
     said = f"the service answered {status}: {' '.join(detail.split())[:500]}"
-    if status >= 500 or status in {408, 425, 429}:
+    if may_pass(status):
         return FacilityTroubleError(
             said, where=url, mend="it is retried automatically", status=status
         )

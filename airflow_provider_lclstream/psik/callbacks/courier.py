@@ -97,13 +97,15 @@ class Courier:
         self._in_flight: dict[str, str] = {}
         self._away = set[str]()
         self._asked = 0.0
+        self._asking: asyncio.Task[None] | None = None
 
     async def run(self, *, until_idle: bool) -> None:
         """Deliver until stopped, or until nothing is left to tell."""
         try:
             async with self.clients, asyncio.TaskGroup() as tasks:
                 while not self.stop.is_set():
-                    await asyncio.to_thread(self._reconcile)
+                    if self._is_time_to_ask():
+                        self._asking = tasks.create_task(self._ask_backends())
                     self._look()
                     for event in self._ready():
                         tasks.create_task(self._deliver(event))
@@ -113,10 +115,15 @@ class Courier:
         finally:
             self._outbox.close()
 
-    def _reconcile(self) -> None:
-        if time.monotonic() - self._asked >= self.settings.reconcile_seconds:
-            reconcile([followed.job for followed in self._jobs.values()])
-            self._asked = time.monotonic()
+    def _is_time_to_ask(self) -> bool:
+        is_idle = self._asking is None or self._asking.done()
+        return is_idle and time.monotonic() - self._asked >= self.settings.reconcile_seconds
+
+    async def _ask_backends(self) -> None:
+        # Beside the deliveries: a scheduler that is slow to answer does not delay them.
+        jobs = [followed.job for followed in self._jobs.values()]
+        await asyncio.to_thread(reconcile, jobs)
+        self._asked = time.monotonic()
 
     def _look(self) -> None:
         """Take what the logs have got since the last look, and let go of jobs that are told."""
