@@ -127,7 +127,8 @@ class BackendConfig(_Model):
     """Where jobs run: which kind of backend, with which queue and account."""
 
     type: str = Field(default="local", pattern=_NAME)
-    """The kind: ``local``, ``slurm``, or one that an installed package adds."""
+    """The kind: ``local``, ``slurm``, ``ssh-slurm``, ``psik``, ``iri``, ``sfapi``, or one that an
+    installed package adds."""
     queue_name: str | None = Field(default=None, max_length=200)
     """The scheduler's partition or queue."""
     project_name: str | None = Field(default=None, max_length=200)

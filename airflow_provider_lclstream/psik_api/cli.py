@@ -34,7 +34,7 @@ def serve(
     *,
     config: Annotated[
         Path | None,
-        typer.Option(help="Backends and policy; else $PSIK_CONFIG and the usual places."),
+        typer.Option(help="Backends and policy; else as for the other verbs."),
     ] = None,
     identity: Annotated[
         Path | None, typer.Option(help="Who serves; by default this environment's.")

@@ -18,7 +18,10 @@ SERVICE_VARIABLE = "PSIK_SERVICE"
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", help="The file psik.json; else $PSIK_CONFIG and the usual places."),
+    typer.Option(
+        "--config",
+        help="Where jobs lie and run; else $PSIK_CONFIG, ~/.config/psik.json, /etc/psik.json.",
+    ),
 ]
 Service = Annotated[
     str | None,

@@ -35,6 +35,7 @@ from lclstreamer.core.errors import BadInputError
 from lclstreamer.core.output import note, print_json
 
 if TYPE_CHECKING:
+    from airflow_provider_lclstream.psik.access.base import JobAccess
     from airflow_provider_lclstream.psik.facts import JobFacts
     from airflow_provider_lclstream.psik.models import JobSpec
 
@@ -62,7 +63,13 @@ def run(
     identity: Identity = None,
     submit: Annotated[bool, typer.Option(help="Submit it at once.")] = True,
     here: Annotated[bool, typer.Option("--here", help="Run in the present folder.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="Put it into the job's directory first."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay until it has ended. Ctrl-C lets it run on.")
+    ] = False,
     key: Annotated[str | None, typer.Option(help="The same key gives the same job.")] = None,
     timeout: Annotated[float, typer.Option(help="Longest --wait, in seconds.")] = 7 * 86400.0,
     as_json: AsJson = False,
@@ -72,7 +79,7 @@ def run(
     if here:
         parsed = parsed.model_copy(update={"directory": str(Path.cwd())})
     access = open_access(config, service, identity)
-    facts = access.create(parsed, idempotency_key=key, submit=submit)
+    facts = _make(access, parsed, key, file or [], submit=submit)
     _require_taken(facts)
     if wait and submit:
         note(f"{facts.state} in {access.where}: job {facts.jobid}")
@@ -214,11 +221,29 @@ def schema() -> None:
 
 def _read_spec(text: str) -> JobSpec:
     from airflow_provider_lclstream.psik.models import JobSpec
-    from lclstreamer.core.config_file import load_model, parse_model
+    from lclstreamer.core.config_file import parse_model, read_text
 
     if text == "-":
         return parse_model(sys.stdin.read(), JobSpec, name="<standard input>")
-    return load_model(text, JobSpec)
+    content = read_text(text)
+    if content.startswith("#!"):
+        raise BadInputError(
+            f"{text} is a script, not a specification",
+            mend="put it below `script: |` in a YAML file, each line indented",
+        )
+    return parse_model(content, JobSpec, name=text)
+
+
+def _make(
+    access: JobAccess, spec: JobSpec, key: str | None, files: list[Path], *, submit: bool
+) -> JobFacts:
+    """Make a job, and submit it once its files are there. One that is there already has them."""
+    facts = access.create(spec, idempotency_key=key, submit=submit and not files)
+    if not files or facts.state is not JobState.new:
+        return facts
+    for path in files:
+        access.write_file(facts.jobid, path.name, path.read_bytes())
+    return access.start(facts.jobid) if submit else facts
 
 
 def _require_taken(facts: JobFacts) -> None:

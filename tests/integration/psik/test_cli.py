@@ -124,6 +124,25 @@ def test_a_list_says_where_jobs_run_and_whose_they_are(
     assert ("owner" in header, "uid:alice " in row) == (is_shared, is_shared)
 
 
+def test_files_go_with_a_job(psik: Psik, spec: Callable[[str], str], tmp_path: Path) -> None:
+    (tmp_path / "calib.bin").write_bytes(b"\xff\x00")
+    words = ["run", spec("wc -c < calib.bin"), "--file", "calib.bin", "--key", "k"]
+    jobid = psik(*words).stdout.strip()
+    assert psik("watch", jobid).returncode == 0
+    assert psik("logs", jobid).stdout.strip() == "2"
+    again = psik(*words, "--wait", "--json")
+    assert (json.loads(again.stdout)["jobid"], json.loads(again.stdout)["jobndx"]) == (jobid, 1)
+    missing = psik("run", spec("true"), "--file", "nothing")
+    assert (missing.returncode, "'nothing' does not exist" in missing.stderr) == (64, True)
+
+
+def test_a_script_is_no_specification(psik: Psik, tmp_path: Path) -> None:
+    (tmp_path / "job.sh").write_text("#!/bin/sh\necho hi\n")
+    refused = psik("run", "job.sh")
+    assert refused.returncode == 65
+    assert "below `script: |`" in refused.stderr
+
+
 def test_a_job_from_birth_to_removal(psik: Psik, spec: Callable[[str], str]) -> None:
     jobid = psik("run", spec("echo begun; sleep 60"), "--no-submit").stdout.strip()
     assert json.loads(psik("status", jobid, "--json").stdout)[0]["state"] == "new"
