@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, UploadFile
@@ -134,21 +134,24 @@ def upload(service: JobService, job: Job, files: list[UploadFile]) -> list[str]:
     return ["/".join(parts) for parts, _ in named]
 
 
-def file_answer(job: Job, path: str, wanted_range: str | None) -> Response:
-    """A file of a job's work folder, or part of it; a folder as a listing."""
+def file_answer(job: Job, path: str, headers: Mapping[str, str]) -> Response:
+    """A file of a job's work folder, or the part of it that the headers ask for; or a listing."""
     with opened(job.folder / "work", parts_of(path) if path else []) as handle:
         facts = os.fstat(handle)
         if stat.S_ISDIR(facts.st_mode):
             return JSONResponse(listing(handle))
         name = path.rsplit("/", 1)[-1]
-        return _stream(os.dup(handle), facts, wanted_range, name)
+        return _stream(os.dup(handle), facts, headers, name)
 
 
 def _stream(
-    handle: int, facts: os.stat_result, wanted_range: str | None, name: str
+    handle: int, facts: os.stat_result, asked: Mapping[str, str], name: str
 ) -> StreamingResponse | Response:
     size = facts.st_size
     etag = f'"{facts.st_mtime_ns:x}-{size:x}"'
+    # Whoever goes on with a part wants all of it, if the file has changed since.
+    has_changed = asked.get("if-range", etag) != etag
+    wanted_range = None if has_changed else asked.get("range")
     headers = {"accept-ranges": "bytes", "etag": etag}
     if name.isascii() and name.isprintable() and '"' not in name:
         headers["content-disposition"] = f'attachment; filename="{name}"'

@@ -166,7 +166,7 @@ def _add_files(router: APIRouter) -> None:
     @router.get("/jobs/{jobid}/files", response_model=None)
     def files(service: Service, caller: Known, jobid: str) -> Response:
         """List the files of a job."""
-        return file_answer(service.see(caller, _checked(jobid)), "", None)
+        return file_answer(service.see(caller, _checked(jobid)), "", {})
 
     @router.post("/jobs/{jobid}/files", response_model=None)
     def put_files(service: Service, caller: Known, jobid: str, files: list[UploadFile]) -> None:
@@ -179,7 +179,7 @@ def _add_files(router: APIRouter) -> None:
     ) -> Response:
         """Read a file of a job, or a range of it."""
         job = service.see(caller, _checked(jobid))
-        return file_answer(job, path, request.headers.get("range"))
+        return file_answer(job, path, request.headers)
 
 
 def _checked(jobid: str) -> str:

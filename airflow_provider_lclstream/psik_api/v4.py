@@ -147,7 +147,7 @@ def _add_files(router: APIRouter) -> None:
     @router.get("/jobs/{jobid}/files", response_model=dict[str, Any])
     def files(service: Service, caller: Known, jobid: str) -> Response:
         """List the files of a job and those in its folders; 10,000 of them at most."""
-        return file_answer(service.see(caller, jobid), "", None)
+        return file_answer(service.see(caller, jobid), "", {})
 
     @router.post("/jobs/{jobid}/files")
     def put_files(
@@ -161,7 +161,7 @@ def _add_files(router: APIRouter) -> None:
         service: Service, caller: Known, jobid: str, path: str, request: Request
     ) -> Response:
         """Read a file of a job, or a range of it."""
-        return file_answer(service.see(caller, jobid), path, request.headers.get("range"))
+        return file_answer(service.see(caller, jobid), path, request.headers)
 
     @router.get("/jobs/{jobid}/results.tar", response_class=Response)
     def results(service: Service, caller: Known, jobid: str) -> Response:

@@ -133,6 +133,18 @@ def test_files_up_and_down_with_ranges(http: httpx2.Client) -> None:
     assert set(http.get(f"/v4/jobs/{jobid}/files").json()) == {"in", "y"}
 
 
+def test_a_part_of_a_file_that_has_changed_is_not_gone_on_with(http: httpx2.Client) -> None:
+    jobid = http.post("/v4/jobs?submit=false", json={"script": "true"}).json()["jobid"]
+    path = f"/v4/jobs/{jobid}/files"
+    http.post(path, files=[("files", ("x", b"0123456789"))])
+    headers = {"range": "bytes=5-", "if-range": http.get(f"{path}/x").headers["etag"]}
+    same = http.get(f"{path}/x", headers=headers)
+    assert (same.status_code, same.content) == (206, b"56789")
+    http.post(path, files=[("files", ("x", b"abcdefghijkl"))])
+    changed = http.get(f"{path}/x", headers=headers)
+    assert (changed.status_code, changed.content) == (200, b"abcdefghijkl")
+
+
 def test_cancel_and_start_again(http: httpx2.Client) -> None:
     jobid = http.post("/v4/jobs", json={"script": "sleep 60"}).json()["jobid"]
     http.get(f"/v4/jobs/{jobid}", params={"after": 2, "wait": 10})
