@@ -20,7 +20,7 @@ LONGEST_ROUND_SECONDS = 30.0
 GUARD_ROUND_SECONDS = 5.0
 """How often the job that this one cannot do without is looked at."""
 OUTAGE_SECONDS = 600.0
-"""For so long a job may be out of sight (its service is away) before the wait fails."""
+"""How long a job may be unreachable (its service is away) before the wait fails."""
 LONGEST_PAUSE_SECONDS = 30.0
 
 
@@ -58,7 +58,7 @@ class JobWatch:
         jobid: the job.
         deadline_unix: seconds since 1970 after which the wait is over.
         ready_file: a file in its working directory whose appearance ends the wait, or None.
-        guard_jobid: a job this one cannot do without, or None.
+        guard_jobid: a job this one depends on, or None.
         states: states of the present attempt that end the wait, beside its end.
     """
 
@@ -111,7 +111,7 @@ class JobWatch:
 
 @dataclass
 class Outage:
-    """How long a job has been out of sight, and how long to pause before the next look.
+    """How long a job could not be looked at, and how long to pause before the next look.
 
     Attributes:
         pause_seconds: the first pause; it doubles from look to look.

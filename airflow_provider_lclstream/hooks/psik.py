@@ -57,8 +57,8 @@ class PsikHook(BaseHook):
     Args:
         psik_conn_id: the Airflow connection.
         look_seconds: the time between two looks into a folder, while waiting.
-        is_bystander: for processes that show jobs and have no part in them: a folder is read as it
-            is, and no scheduler is asked.
+        is_bystander: for processes that only show jobs: a folder is read as it is, and no scheduler
+            is asked.
     """
 
     conn_name_attr = "psik_conn_id"
@@ -100,7 +100,7 @@ class PsikHook(BaseHook):
             _close(access)
 
     def close(self) -> None:
-        """Let go of connections; the next use of `access` makes a new one."""
+        """Close the connections; the next use of `access` opens new ones."""
         _close(self.__dict__.pop("access", None))
 
     def get_conn(self) -> JobAccess:

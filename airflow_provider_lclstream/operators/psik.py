@@ -47,7 +47,7 @@ class PsikJobOperator(JobWaitingOperator):
     The job finds in its environment which task it belongs to, under Airflow's own names:
     ``AIRFLOW_CTX_DAG_ID``, ``AIRFLOW_CTX_TASK_ID`` and ``AIRFLOW_CTX_DAG_RUN_ID``.
 
-    The job outlives its worker, the triggerer and the scheduler: the next try takes it up again.
+    The job outlives its worker, the triggerer and the scheduler: the next try resumes it.
     Marking the task as failed or successful cancels it. Its trigger or its worker does that, and,
     where neither is there, the API server (`airflow_provider_lclstream.plugin.listener`), if it
     reaches the jobs. Where it does not, and no job may outlive its DAG run, add a teardown that
@@ -60,7 +60,7 @@ class PsikJobOperator(JobWaitingOperator):
             directory and returns its content; the job goes on.
         result_files: glob patterns of JSON files in the working directory to return.
         result_limit_bytes: the most that ``result_files`` may hold together.
-        guard_jobid: a job this one cannot do without; when it ends, this one is canceled. Template.
+        guard_jobid: a job this one depends on; when it ends, this one is canceled. Template.
         ends_in_trigger: once the job has completed, end the task right in the triggerer. It returns
             nothing then, but saves the start of another worker.
         retry_failed_job: whether Airflow's retries apply to a job that failed (each with a new
@@ -119,7 +119,7 @@ class PsikJobOperator(JobWaitingOperator):
         return JobSpec.model_validate(self.job_spec), self.files
 
     def execute(self, context: Context) -> Any:
-        """Submit the job, or take it up again, then wait for it."""
+        """Submit the job, or resume it, then wait for it."""
         with self._at_jobs():
             facts = self._find_or_submit(context)
             return self._conclude(context, self.wait_for(self._watch(facts)))

@@ -1,4 +1,4 @@
-"""What is told of a job: to people in tables, with ``--json``, in the replies of a service."""
+"""What is reported about a job: in tables, with ``--json``, in the replies of a service."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class JobLine(_Facts):
     info: str
     """The reason, exit code or native id."""
     updated: float
-    """When it got there, in seconds since 1970."""
+    """When it reached that state, in seconds since 1970."""
     backend: str
     """Where it runs."""
     owner: str | None = None
-    """Whose it is, where a service keeps jobs of several people."""
+    """Its owner, on a service that several people use."""
     remark: str = ""
-    """What its backend says of it in this state, e.g. why it waits."""
+    """What its backend says about it in this state, e.g. why it is waiting."""
 
 
 class JobFacts(JobLine):
@@ -74,7 +74,7 @@ class FileFacts(_Facts):
     size: int
     """Bytes."""
     mtime: float
-    """When it changed last, in seconds since 1970."""
+    """When it was last modified, in seconds since 1970."""
 
 
 class BackendFacts(_Facts):

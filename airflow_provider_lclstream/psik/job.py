@@ -63,7 +63,7 @@ class Job:
 
     @property
     def spec(self) -> JobSpec:
-        """What it runs, without the callback's secret.
+        """Its specification, without the callback's secret.
 
         Raises:
             JobNotFoundError: its folder is gone.
@@ -107,7 +107,7 @@ class Job:
         return last
 
     def state(self) -> JobState:
-        """The state as last recorded; `reconcile` makes sure of it first."""
+        """The state as last recorded; `reconcile` asks the backend first."""
         return self.last().state
 
     def submit(self) -> JobState:
@@ -131,7 +131,7 @@ class Job:
         return self.state()
 
     def cancel(self, reason: str = "canceled") -> JobState:
-        """Ask that it ends, and return its state by now; ``canceled`` once nothing of it runs.
+        """Cancel it and return its present state: ``canceled`` once none of its processes run.
 
         A job that has ended stays as it ended.
         """
@@ -149,7 +149,7 @@ class Job:
         return self.reconcile()
 
     def reconcile(self) -> JobState:
-        """Compare the record with the backend's knowledge, mend it, and return the true state."""
+        """Bring the record up to date with what the backend knows; returns the true state."""
         from airflow_provider_lclstream.psik.reconciler import reconcile
 
         reconcile([self])
@@ -189,7 +189,7 @@ class Job:
             return stream.read(-1 if limit_bytes is None else limit_bytes)
 
     def result(self, jobndx: int | None = None) -> dict[str, Any] | None:
-        """How an attempt's script ended: exit code, signal, resource usage. None before."""
+        """How an attempt's script ended: exit code, signal, resource usage; None until it has."""
         return read_json(self._folder.result(self.last().jobndx if jobndx is None else jobndx))
 
     @property
@@ -204,7 +204,7 @@ class Job:
         return self._attempt(last) if is_pending else None
 
     def apply(self, attempt: Attempt, seen: Observation) -> bool:
-        """Record what a backend observed. False where the record knew it, or has moved on since."""
+        """Record what a backend observed; False if it was known, or is out of date by now."""
         last: Transition | None = attempt.last
         if seen.state is attempt.last.state:
             keep_remark(self._folder, attempt.jobndx, seen.info)

@@ -145,13 +145,13 @@ class JobSpec(_Model):
     schema_command: ClassVar[str] = "lclstream psik schema"
 
     name: str | None = Field(default=None, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
-    """A name for people."""
+    """A human-readable name."""
     directory: str | None = Field(default=None, max_length=4096, pattern=r"^/[^\x00]*$")
     """Where the script runs, absolute; by default the job's own work folder."""
     script: str = Field(min_length=1)
     """The script. Its first line may name its interpreter; else bash runs it."""
     environment: dict[str, str] = {}
-    """Variables of the script's environment."""
+    """Environment variables of the script."""
     inherit_environment: bool = True
     """Whether the submitter's environment is passed on too."""
     resources: ResourceSpec = ResourceSpec()
@@ -161,13 +161,13 @@ class JobSpec(_Model):
     attributes: dict[str, str] = {}
     """Options for the backend, from its allow-list."""
     callback: str | None = Field(default=None, max_length=2000, pattern=r"^https?://[^\s]+$")
-    """The URL that is told of every state."""
+    """The URL that every change of state is posted to."""
     cb_headers: dict[str, str] = {}
-    """Headers of the callback."""
+    """Extra HTTP headers of each callback."""
     cb_secret: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("cb_secret", "client_secret")
     )
-    """The key that signs the callback."""
+    """The key that signs each callback."""
 
     @model_validator(mode="before")
     @classmethod
@@ -192,7 +192,7 @@ class JobSpec(_Model):
     def _variables(cls, variables: dict[str, str]) -> dict[str, str]:
         for name, value in variables.items():
             if not _VARIABLE.fullmatch(name) or "\0" in value:
-                raise ValueError(f"{name!r} is not a variable of an environment")
+                raise ValueError(f"{name!r} is not a valid environment variable")
         return variables
 
     @field_validator("cb_headers")
@@ -222,7 +222,7 @@ class JobSpec(_Model):
 
 
 class Callback(_Model):
-    """What a callback's body says."""
+    """The body of a callback."""
 
     jobid: str = Field(pattern=r"^[0-9]+(\.[0-9]+)?$")
     """The job."""
@@ -237,7 +237,7 @@ class Callback(_Model):
 SERVICE_KEYS = frozenset({
     "policy", "environment", "max_body", "max_upload", "reconcile_seconds", "longest_wait_seconds",
 })  # fmt: skip
-"""What a service's file says beside; whoever works on its jobs directly may read the same file."""
+"""Keys of a service's configuration, ignored here: a service and its CLI may share one file."""
 
 
 class PsikConfig(_Model):

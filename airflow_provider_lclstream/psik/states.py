@@ -14,7 +14,7 @@ from lclstreamer.core.errors import LCLStreamError
 
 
 class JobState(StrEnum):
-    """Where a job is. The last three are final."""
+    """The state of a job. The last three are final."""
 
     new = "new"
     queued = "queued"
@@ -61,7 +61,7 @@ TRANSITIONS: dict[tuple[JobState, JobState], tuple[int, str]] = {
     (_S.new, _S.active): (1, "started without a queue"),
     (_S.new, _S.canceled): (0, "canceled before it was submitted"),
     (_S.queued, _S.active): (0, "its script starts"),
-    (_S.queued, _S.failed): (0, "refused by the scheduler, or gone from it"),
+    (_S.queued, _S.failed): (0, "refused by the scheduler, or unknown to it"),
     (_S.queued, _S.canceled): (0, "canceled in the queue"),
     (_S.active, _S.queued): (0, "requeued by the scheduler"),
     (_S.active, _S.completed): (0, "exit code 0"),

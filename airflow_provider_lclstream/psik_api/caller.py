@@ -1,4 +1,4 @@
-"""Who asks. The identity comes from mutual TLS; a developer's loopback service may name one."""
+"""The caller of a request, from mutual TLS; a developer's loopback service may name one."""
 
 from __future__ import annotations
 

@@ -79,11 +79,11 @@ def require_submit(rule: Rule, spec: JobSpec, unfinished: int) -> None:
         if not fits(name, rule.attributes):
             raise _denied(f"you may not set the attribute {name!r}", "leave it out")
     if spec.callback is not None and not _may_be_told(spec.callback, rule.callbacks):
-        raise _denied(f"{spec.callback} may not be told of jobs", "use an allowed callback")
+        raise _denied(f"callbacks to {spec.callback} are not allowed", "use an allowed callback")
     if spec.resources.duration > rule.max_minutes:
-        raise _denied(f"jobs may run for {rule.max_minutes:g} minutes", "ask for less time")
+        raise _denied(f"jobs may run for at most {rule.max_minutes:g} minutes", "ask for less time")
     if (spec.resources.node_count or 1) > rule.max_nodes:
-        raise _denied(f"jobs may use {rule.max_nodes} nodes", "ask for fewer nodes")
+        raise _denied(f"jobs may use at most {rule.max_nodes} nodes", "ask for fewer nodes")
     if unfinished >= rule.max_unfinished:
         raise _denied(f"{unfinished} of your jobs have not ended", "wait for them, or cancel some")
 

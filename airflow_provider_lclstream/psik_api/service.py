@@ -1,4 +1,4 @@
-"""What can be asked of a Psik-API, without HTTP: each call says who asks."""
+"""The operations of a Psik-API, without HTTP; each one names its caller."""
 
 from __future__ import annotations
 

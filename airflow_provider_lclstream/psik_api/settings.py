@@ -25,7 +25,7 @@ class ServiceConfig(PsikConfig):
     policy: Policy = Policy()
     """Who may do what. Without it everybody with a trusted certificate has jobs of their own."""
     environment: dict[str, str] = Field(default_factory=_plain_environment)
-    """What jobs find in their environment, beside what their specification says."""
+    """Environment variables of every job, beside those of its specification."""
     max_body: Limit = 2**23
     """Longest JSON body of a request; a text may carry units."""
     max_upload: Limit = 2**34

@@ -39,7 +39,7 @@ class PsikJobTrigger(BaseTrigger):
         deadline_unix: seconds since 1970; absolute, so that a restart does not extend it.
         psik_conn_id: the connection of `PsikHook`.
         ready_file: a file in the job's working directory; its appearance ends the wait too.
-        guard_jobid: a job this one cannot do without; when it ends first, the wait is over.
+        guard_jobid: a job this one depends on; when it ends first, the wait is over.
         poll_interval: seconds between two looks into a folder; a service tells by itself.
         ends_task: end the task as a success, without a worker, once the job has completed.
         stream_logs: show in the task's log what the job prints.

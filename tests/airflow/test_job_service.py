@@ -121,7 +121,7 @@ def test_what_policy_forbids_is_not_tried_again(serve, operator):
 
     rules = [{"who": ["airflow"], "max_minutes": 1}]
     place = serve(policy={"rules": rules})
-    with pytest.raises(AirflowFailException, match="jobs may run for 1 minutes"):
+    with pytest.raises(AirflowFailException, match="jobs may run for at most 1 minutes"):
         operator(place.conn_id, QUICK).execute(Task().context())
     with PsikHook(place.conn_id).opened() as access, pytest.raises(PermissionDeniedError):
         access.create(JobSpec(script="true", backend="local"))

@@ -1,4 +1,4 @@
-"""Ways to jobs: a folder on this machine, or a service over HTTP; the same verbs on both.
+"""Access to jobs, in a folder on this machine or on a service: the same verbs on both.
 
 ::
 

@@ -43,7 +43,7 @@ class JobAccess(Protocol):
     def look(
         self, jobid: str, *, after: int = 0, wait_seconds: float = 0, file: str | None = None
     ) -> JobFacts:
-        """A job as it truly is.
+        """The true, current state of a job.
 
         Args:
             jobid: the job.
@@ -58,7 +58,7 @@ class JobAccess(Protocol):
         ...
 
     def spec(self, jobid: str) -> JobSpec:
-        """What it runs, without secrets."""
+        """Its specification, without secrets."""
         ...
 
     def lines(self, states: Iterable[JobState] = (), limit: int = 50) -> list[JobLine]:
@@ -70,7 +70,7 @@ class JobAccess(Protocol):
         ...
 
     def cancel(self, jobid: str, reason: str = "canceled") -> JobFacts:
-        """Ask that it ends; ``canceled`` once nothing of it runs. An ended one stays as it is."""
+        """End it; it is ``canceled`` once none of it runs. One that has ended is left unchanged."""
         ...
 
     def remove(self, jobid: str) -> None:
@@ -82,7 +82,7 @@ class JobAccess(Protocol):
         ...
 
     def read_log(self, jobid: str, name: str, offset: int, limit_bytes: int) -> bytes:
-        """A piece of a log from a byte on; a negative offset counts from the end."""
+        """Up to ``limit_bytes`` of a log from an offset; a negative one counts from the end."""
         ...
 
     def files(self, jobid: str) -> list[FileFacts]:
@@ -124,5 +124,5 @@ class AsyncJobAccess(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         ...

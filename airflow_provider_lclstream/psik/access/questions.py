@@ -1,6 +1,6 @@
-"""What is asked of a Psik-API service in its dialect /v4, each question described once.
+"""The requests to a Psik-API service in its dialect /v4, each described once.
 
-How it is asked, waiting or not, is the affair of `service`.
+`service` and `service_async` send them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def create(spec: JobSpec, key: str, *, submit: bool) -> Question[JobFacts]:
 
 
 def check(spec: JobSpec) -> Question[None]:
-    """Would this job be taken?"""
+    """Check whether this job would be accepted."""
     return Question("POST", "/v4/jobs/check", _nothing, json=document_of(spec))
 
 
@@ -87,7 +87,7 @@ def look(jobid: str, after: int, wait_seconds: float, file: str | None) -> Quest
 
 
 def spec_of(jobid: str) -> Question[JobSpec]:
-    """What does a job run?"""
+    """A job's specification."""
     path = f"{_job(jobid)}/spec"
     return Question("GET", path, lambda reply: JobSpec.model_validate_json(reply.content))
 
@@ -114,7 +114,7 @@ def remove(jobid: str) -> Question[None]:
 
 
 def log_sizes(jobid: str) -> Question[dict[str, int]]:
-    """Which logs does a job have, and how long are they?"""
+    """A job's logs and their lengths in bytes."""
     path = f"{_job(jobid)}/logs"
     return Question("GET", path, lambda reply: _SIZES.validate_json(reply.content))
 
@@ -150,7 +150,7 @@ def results(jobid: str) -> Question[None]:
 
 
 def backends() -> Question[list[BackendFacts]]:
-    """Where may jobs be submitted to?"""
+    """The backends that may be submitted to."""
 
     def read(reply: httpx2.Response) -> list[BackendFacts]:
         found = sorted(reply.json().items())

@@ -1,4 +1,4 @@
-"""What a service refused, as an error of ours that says whether a retry can help."""
+"""From a refused request to an error that says whether a retry can help."""
 
 from __future__ import annotations
 

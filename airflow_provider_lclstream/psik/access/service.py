@@ -1,4 +1,4 @@
-"""Jobs on a Psik-API service; `service_async` is for those who must not wait."""
+"""Jobs on a Psik-API service; `service_async` is for event loops."""
 
 # ruff: noqa: TID253  (a leaf: only those who talk to a service import it)
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ServiceAccess:
         self.close()
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         self._client.close()
 
     @property
@@ -53,7 +53,7 @@ class ServiceAccess:
         return self._where
 
     def ask(self, question: Question[Answer]) -> Answer:
-        """Ask; again, a few times, where that is harmless and may help.
+        """Send a request; a few times, where repeating is harmless and may help.
 
         After silence it is not asked again: the asker has waited long enough.
         """

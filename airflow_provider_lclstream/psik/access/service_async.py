@@ -58,7 +58,7 @@ class AsyncServiceAccess:
         return await self.ask(questions.cancel(jobid, reason))
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self._client.aclose()
 
     async def _ask_once(self, question: Question[Answer]) -> Answer:

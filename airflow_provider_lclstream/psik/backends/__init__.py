@@ -1,4 +1,4 @@
-"""Who runs jobs. Each kind has a module with the class that fulfils `base.Backend`.
+"""What runs jobs. Each kind has a module with a class that implements `base.Backend`.
 
 ::
 

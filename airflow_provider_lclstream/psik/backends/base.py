@@ -1,4 +1,4 @@
-"""What a backend has to do, and what it is told."""
+"""The interface of a backend, and what is passed through it."""
 
 from __future__ import annotations
 
@@ -92,15 +92,15 @@ class Backend(Protocol):
         ...
 
     def find(self, attempt: Attempt) -> str | None:
-        """Look for what an earlier `submit` handed over that did not live to note the answer."""
+        """Look for what an earlier `submit` handed over whose answer was never recorded."""
         ...
 
     def cancel(self, attempt: Attempt) -> None:
-        """Make an attempt end. Its state follows from `observe` once it has."""
+        """End an attempt. Its state follows from `observe` once it has ended."""
         ...
 
     def observe(self, attempts: Sequence[Attempt]) -> Mapping[str, Observation]:
-        """What is known of these attempts, by job id; absent where there is nothing to add."""
+        """What is known about these attempts, by job id; absent where there is nothing new."""
         ...
 
 

@@ -71,7 +71,7 @@ def test_an_owner_called_own_gains_nothing() -> None:
         ({"backend": "milano"}, 0, "backend 'milano'"),
         ({"directory": "/etc"}, 0, "directory is chosen"),
         ({"attributes": {"--qos": "x", "--nice": "1"}}, 0, "--nice"),
-        ({"callback": "http://169.254.169.254/"}, 0, "may not be told"),
+        ({"callback": "http://169.254.169.254/"}, 0, "callbacks to"),
         ({"resources": {"duration": 61}}, 0, "60 minutes"),
         ({"resources": {"node_count": 5}}, 0, "4 nodes"),
         ({}, 2, "2 of your jobs"),
