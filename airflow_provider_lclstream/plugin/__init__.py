@@ -13,7 +13,7 @@ class LCLStreamPlugin(AirflowPlugin):
     """What the provider adds to Airflow itself.
 
     A page for each job, to which the button "Job" of a task leads
-    (`airflow_provider_lclstream.links.PsikJobLink`), and the end of jobs whose tasks somebody ended
+    (`airflow_provider_lclstream.links.PsikJobLink`), and the end of jobs whose tasks were marked
     (`listener`).
     """
 

@@ -1,4 +1,4 @@
-"""Ends the jobs of tasks that ended without anybody there who could.
+"""Ends the jobs of tasks that ended with no process of theirs left to do it.
 
 Airflow tells the process of a task, or its trigger, when somebody marks the task. Some tasks have
 neither: while the triggerer is away, before it has taken a trigger up, between two tries, and when
@@ -28,25 +28,25 @@ FIELDS = frozenset({"psik_conn_id", "job_spec"})
 
 @hookimpl
 def on_task_instance_success(task_instance: Any) -> None:
-    """Somebody marked it: its job has to end."""
+    """It was marked: its job has to end."""
     _end_job_of(task_instance)
 
 
 @hookimpl
 def on_task_instance_failed(task_instance: Any) -> None:
-    """Somebody marked it, or its worker was lost on its last try."""
+    """It was marked, or its worker was lost on its last try."""
     _end_job_of(task_instance)
 
 
 @hookimpl
 def on_task_instance_skipped(task_instance: Any) -> None:
-    """Somebody marked it."""
+    """It was marked."""
     _end_job_of(task_instance)
 
 
 @hookimpl
 def on_dag_run_success(dag_run: Any) -> None:
-    """Tasks between two tries are skipped with their run, and nobody tells them."""
+    """Tasks between two tries are skipped with their run, without any notice."""
     _end_jobs_of_skipped(dag_run)
 
 

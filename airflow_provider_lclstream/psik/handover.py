@@ -1,4 +1,4 @@
-"""What an attempt's backend is told: that it is to run it, once, and that it is to end it."""
+"""Submitting an attempt to its backend, once, and passing a cancel on to it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Handover:
         self._backend.cancel(attempt)
         if attempt.native_id is not None:
             told = {**(attempt.cancel_request or {}), "is_told": True}
-            with contextlib.suppress(OSError):  # no room: it is told again
+            with contextlib.suppress(OSError):  # no room: the cancel is sent again
                 write_json(self._folder.cancel_request(attempt.jobndx), told, sync=False)
 
     def catch_up(self) -> None:

@@ -222,10 +222,10 @@ class Job:
         return remark_of(self._folder, self.last())
 
     def catch_up(self, attempt: Attempt) -> None:
-        """Tell the backend what it has not heard yet: of a queued attempt, or of a cancel.
+        """Send the backend what has not reached it yet: a queued attempt, or a cancel.
 
         Raises:
-            LCLStreamError: it refuses for good, or cannot be told now.
+            LCLStreamError: it refuses for good, or cannot be reached now.
         """
         if attempt.last.state is JobState.queued and attempt.native_id is None:
             self.hand_over(attempt)

@@ -86,7 +86,7 @@ class JobFolder:
         return self.private / f"native.{jobndx}.json"
 
     def submission(self, jobndx: int) -> Path:
-        """Locked while somebody hands an attempt to its backend; there once anybody has tried."""
+        """Locked while an attempt is handed to its backend; exists once that was tried."""
         return self.private / f"submission.{jobndx}"
 
     def remark(self, jobndx: int) -> Path:
@@ -102,7 +102,7 @@ class JobFolder:
         return self.private / f"claim.{jobndx}"
 
     def cancel_request(self, jobndx: int) -> Path:
-        """Exists once somebody asked to cancel this attempt; says who."""
+        """Exists once a cancel of this attempt was requested; holds the reason."""
         return self.private / f"cancel.{jobndx}.json"
 
     def result(self, jobndx: int) -> Path:

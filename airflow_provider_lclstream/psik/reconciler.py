@@ -63,7 +63,7 @@ def _alone(job: Job, result: Reconciliation) -> Generator[None]:
 
 
 def _catch_up(pending: list[tuple[Job, Attempt]], result: Reconciliation) -> None:
-    """Repeat what a backend has not heard, because somebody died or the backend was away."""
+    """Repeat what has not reached a backend: the submitter died, or the backend was away."""
     for job, attempt in pending:
         with _alone(job, result):
             job.catch_up(attempt)

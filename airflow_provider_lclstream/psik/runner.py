@@ -2,8 +2,8 @@
 
 It records ``active``, runs the script from its file in a session of its own with nothing on
 standard input, holds it to its time limit, ends all of its processes when asked to (SIGTERM), and
-records how it ended. It outlives whoever submitted the job. It imports the standard library and
-the lightest modules of this package only, so that a job starts within a tenth of a second.
+records how it ended. It outlives the process that submitted the job. It imports only the standard
+library and the lightest modules of this package, so that a job starts within a tenth of a second.
 
 With ``--local`` it waits at its gate (one byte on standard input) until the queue has noted who it
 is, enforces the time limit itself, and serves the queue when it ends. Without, it runs inside a

@@ -1,4 +1,4 @@
-"""The state log ``status.csv``: append-only, one writer at a time, on disk before anyone is told.
+"""The state log ``status.csv``: append-only, one writer at a time, on disk before it is announced.
 
 Each row is ``time,jobndx,state,info`` and a newline; ``info`` may hold commas but no line break.
 A writer holds an exclusive lock while it reads the present state, asks the table, appends one row
@@ -98,7 +98,7 @@ class StateLog:
             handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError as error:
             raise BadInputError(
-                "this job's folder is gone", where=str(self.path.parent), mend="list the jobs anew"
+                "this job's folder is gone", where=str(self.path.parent), mend="list the jobs again"
             ) from error
         except OSError as error:
             raise _cannot_write(error, self.path) from error
@@ -113,7 +113,7 @@ def lock(handle: int, timeout_seconds: float, path: Path) -> None:
     """Take an exclusive lock on an open file, waiting no longer than the timeout.
 
     Raises:
-        TemporaryError: somebody else held it all that time.
+        TemporaryError: another process held it all that time.
     """
     deadline, pause = time.monotonic() + timeout_seconds, 0.0005
     while True:
@@ -138,7 +138,7 @@ def holding(path: Path, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> Genera
     """Lock a file of its own for as long as the block runs.
 
     Raises:
-        TemporaryError: somebody else had it for longer than the timeout.
+        TemporaryError: another process held it for longer than the timeout.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -150,7 +150,7 @@ def holding(path: Path, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> Genera
 
 @contextlib.contextmanager
 def try_lock(path: Path) -> Generator[bool]:
-    """Lock a file of its own for as long as the block runs. Yields False where somebody has it."""
+    """Lock a file of its own while the block runs. Yields False if it is locked already."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -11,7 +11,7 @@ from lclstreamer.core.errors import PermissionDeniedError
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody whose identity has been verified.
+    """A caller whose identity has been verified.
 
     Attributes:
         owner: the name that rights and jobs belong to.

@@ -23,7 +23,7 @@ from lclstreamer.core.errors import BadInputError, OutputError
 MAX_ENTRIES = 10_000
 """How many files a listing shows at most."""
 MAX_DEPTH = 64
-"""How many parts a path has at most; what lies deeper is not to be had from a service."""
+"""How many parts a path has at most; deeper files cannot be reached through a service."""
 
 
 def parts_of(path: str, *, is_encoded: bool = False) -> list[str]:

@@ -61,7 +61,7 @@ class Entry:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether its state changes only if somebody starts it."""
+        """Whether its state changes only if it is started."""
         if self.last.state is JobState.new:
             return time.time() - self.last.time > YOUNG_SECONDS
         return self.last.state.is_final

@@ -37,7 +37,7 @@ class LastRound:
         self._problems = 1 if found is None else len(found.problems)
 
     def samples(self) -> dict[str, dict[tuple[str, ...], float]]:
-        """What a scrape is told of it."""
+        """Its metrics, for a scrape."""
         return {
             "lclstream_jobs_reconcile_seconds": {(): self._seconds},
             "lclstream_jobs_reconcile_age_seconds": {(): time.monotonic() - self._ended},

@@ -56,7 +56,7 @@ class Policy(StrictModel):
             if any(fits(name, rule.who) for name in known):
                 return rule
         raise PermissionDeniedError(
-            f"nobody is allowed to use this service as {known[0] if known else 'nobody'}",
+            f"this service's policy has no rule for {known[0] if known else 'nameless callers'}",
             mend="ask the site to add a rule for you",
         )
 

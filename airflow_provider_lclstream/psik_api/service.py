@@ -142,7 +142,7 @@ class JobService:
         """A job that the caller may know of.
 
         Raises:
-            JobNotFoundError: there is none, or it is somebody else's: nobody can tell which.
+            JobNotFoundError: there is none, or it belongs to another user; the two look the same.
         """
         job = self.store.get(jobid)
         if not may_see(self.rule(caller), caller.owner, job.about.get("owner")):
@@ -212,7 +212,7 @@ class JobService:
         return Job(JobFolder(self.store.prefix / entry.jobid), self.store)
 
     def _in_our_environment(self, spec: JobSpec) -> JobSpec:
-        # The service's own environment is nobody's business; a remote caller's is not here.
+        # The service's own environment is private; a remote caller's is not here.
         environment = {**self.config.environment, **spec.environment}
         return spec.model_copy(update={"inherit_environment": False, "environment": environment})
 

@@ -1,4 +1,4 @@
-"""Long-poll: one loop looks at the state logs that somebody waits for, and wakes who waits."""
+"""Long-poll: one loop watches the state logs that are waited for, and wakes the waiters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECONDS_PER_LOOK = 20e-6
 
 @dataclass(eq=False)
 class _Waiter:
-    """Somebody who waits.
+    """One waiting request.
 
     Attributes:
         log: the state log.
@@ -29,7 +29,7 @@ class _Waiter:
     event: asyncio.Event = field(default_factory=asyncio.Event)
 
     def has_news(self) -> bool:
-        """Whether to wake them."""
+        """Whether to wake it."""
         if log_size(self.log) != self.known_bytes:
             return True
         return self.is_there is not None and self.is_there()

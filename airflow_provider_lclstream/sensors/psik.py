@@ -1,4 +1,4 @@
-"""The sensor that waits for a job which somebody else started."""
+"""The sensor that waits for a job which another task or program started."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class PsikJobTrigger(BaseTrigger):
         ends_task: end the task as a success, without a worker, once the job has completed.
         stream_logs: show in the task's log what the job prints.
         states: states of the job that end the wait, beside its end.
-        cancels_job: whether the job ends with the task, when somebody marks that.
+        cancels_job: whether the job is canceled when its task is marked.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class FolderAccess:
         store: the folder of jobs.
         look_seconds: the time between two looks at a job that is waited for.
         asks: whether backends are asked when a job is looked at; otherwise its record counts.
-        tell: is told, once each, why backends could not be asked.
+        tell: called once for each reason why a backend could not be asked.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class FolderAccess:
         return [facts_of(job) for job in jobs]
 
     def glance(self, jobid: str, *, after: int = 0, file: str | None = None) -> JobFacts:
-        """Read the folder, and ask nobody."""
+        """Read the folder only; no backend is asked."""
         return facts_of(self.store.get(jobid), after, file)
 
     def spec(self, jobid: str) -> JobSpec:

@@ -1,4 +1,4 @@
-"""Where a service is, from what somebody wrote: a URL, or an alias of an identity folder."""
+"""From a URL, or an alias of an identity folder, to where a service is."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class ServiceAccess:
     ) -> JobFacts:
         """Make a job there, send portions of files, and submit it; the key says which job it is.
 
-        If that fails for good, or nobody has a key to go on with it, the job is removed again.
+        If that fails for good, or without a key to continue with, the job is removed again.
         """
         portions = iter(uploads)
         first, made_key = next(portions, None), key or uuid.uuid4().hex
@@ -145,7 +145,7 @@ class ServiceAccess:
     def each_line(
         self, states: Iterable[JobState] = (), at_once: int = questions.PAGE_LINES
     ) -> Iterator[JobLine]:
-        """The jobs, the newest first; pages are turned as long as somebody asks for more."""
+        """The jobs, newest first; further pages are fetched on demand."""
         wanted, before = frozenset(states), None
         while True:
             page = self.ask(questions.page(wanted, min(at_once, questions.PAGE_LINES), before))

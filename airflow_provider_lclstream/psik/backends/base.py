@@ -47,7 +47,7 @@ class Attempt:
 
     @property
     def cancel_request(self) -> dict[str, Any] | None:
-        """Who asked to cancel it, and why; None where nobody did."""
+        """The request to cancel it, with its reason; None if there is none."""
         return read_request(self.job.cancel_request(self.jobndx))
 
     @property

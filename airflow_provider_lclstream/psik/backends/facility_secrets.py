@@ -25,7 +25,7 @@ class Tokens(Protocol):
 
 
 class TokenFile:
-    """A token in a file of mode 0600, read anew each time: it may be replaced while jobs run."""
+    """A token in a file of mode 0600, read each time: it may be replaced while jobs run."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -29,7 +29,7 @@ class IriSettings(BaseModel):
     resource: str = Field(min_length=1)
     """The compute resource's id there."""
     token_file: str
-    """A file of mode 0600 with the bearer token; read anew each time, so it may be replaced."""
+    """A file of mode 0600 with the bearer token; read each time, so it may be replaced."""
     python: str = sys.executable
     """The Python on the nodes that has this package."""
     mpirun: str = "srun --overlap"

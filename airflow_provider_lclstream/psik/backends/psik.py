@@ -2,7 +2,7 @@
 
 Files of the work folder go there before the job starts; the work folder and the logs come back when
 it has ended, before its end is recorded. The remote job is made with an idempotency key, so that a
-repeated submission finds it. Callbacks are this side's affair: the remote job has none.
+repeated submission finds it. Callbacks are sent from here: the remote job has none.
 """
 
 from __future__ import annotations

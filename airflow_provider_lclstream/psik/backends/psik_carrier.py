@@ -90,7 +90,9 @@ def pack(spec: JobSpec, work: Path, target: Path) -> None:
             tar.addfile(member, io.BytesIO(content))
         for path in sorted(work.rglob("*")):
             if path.is_file() and not path.is_symlink():
-                tar.add(path, path.relative_to(work).as_posix(), recursive=False, filter=_nobodys)
+                tar.add(
+                    path, path.relative_to(work).as_posix(), recursive=False, filter=_without_owner
+                )
 
 
 def place_of(member: str, jobndx: int) -> tuple[str, str] | None:
@@ -110,7 +112,7 @@ def _settings(spec: JobSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member

@@ -1,7 +1,7 @@
 """Jobs on another Psik-API service of ours, in its dialect /v4.
 
-A job is made with an idempotency key, so that a repeated submission finds it; callbacks are this
-side's affair. What it leaves there comes here before its end is recorded.
+A job is made with an idempotency key, so that a repeated submission finds it; callbacks are sent
+from here. What it leaves there comes here before its end is recorded.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class OurJobs:
         """The id of a job that an earlier, interrupted call made and started.
 
         One that was not started is left to `submit`, which goes on with it; if it is to be
-        canceled, it is as good as any.
+        canceled, it is returned too.
         """
         with self._open() as service:
             facts = service.create_with(self._spec(attempt), _key(attempt), (), submit=False)

@@ -14,7 +14,7 @@ from airflow_provider_lclstream.psik.models import JobState
 
 @dataclass(frozen=True)
 class Signs:
-    """What a carrier has left: whether it has ended, and since when it has not been heard of."""
+    """What a carrier has left: whether it has ended, and how long it has been silent."""
 
     has_result: bool
     silent_seconds: float
@@ -55,7 +55,7 @@ def never_began(
 
 
 def lost(attempt: Attempt, seconds: float, line: Mapping[str, Any]) -> Observation:
-    """What it means that a carrier has not been heard of for so many seconds."""
+    """What it means that a carrier has been silent for so many seconds."""
     request = attempt.cancel_request
     if request is not None:
         return Observation(JobState.canceled, reason_of(request), has_run=True)

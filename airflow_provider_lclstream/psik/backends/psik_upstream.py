@@ -243,7 +243,7 @@ class UpstreamJobs:
         _patiently(send, is_repeatable=True)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        """All jobs there, the newest first, as long as somebody asks for more."""
+        """All jobs there, newest first; further pages are fetched on demand."""
         index = 0
         while True:
             params = {"index": index, "limit": _IDS_PER_PAGE}

@@ -2,7 +2,7 @@
 
 Whoever submits a job with a callback starts one, unless one is there; it ends when nothing is left
 to tell. A service runs it as a thread of its own. It also asks the backends about those jobs, so
-that a job which dies without a word is told of as well.
+that the end of a job which dies silently is delivered as well.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Courier:
         self._asked = time.monotonic()
 
     def _look(self) -> None:
-        """Take what the logs have got since the last look, and let go of jobs that are told."""
+        """Take what the logs have got since the last look, and drop jobs that are done."""
         for name in watched(self.store.prefix):
             if name not in self._jobs and is_jobid(name):
                 self._follow(name)

@@ -86,7 +86,7 @@ class Outbox:
         found = self._database.execute(
             "SELECT row_count FROM followed WHERE jobid = ?", (jobid,)
         ).fetchone()
-        # Row 0 is `new`, of which nobody is told.
+        # Row 0 is `new`, which has no callback.
         known = found[0] if found else 1
         if len(rows) <= known:
             return 0

@@ -24,7 +24,7 @@ _COURIER = "airflow_provider_lclstream.psik.callbacks.courier"
 
 
 def watched_folder(prefix: Path) -> Path:
-    """The folder with one empty file for each job that has somebody to tell."""
+    """The folder with one empty file for each job with callbacks to deliver."""
     return prefix / PRIVATE / "callbacks"
 
 
@@ -34,7 +34,7 @@ def courier_lock(prefix: Path) -> Path:
 
 
 def watched(prefix: Path) -> list[str]:
-    """The jobs that have somebody to tell."""
+    """The jobs with callbacks to deliver."""
     try:
         return os.listdir(watched_folder(prefix))  # noqa: PTH208  (names are all that is needed)
     except FileNotFoundError:
@@ -42,14 +42,14 @@ def watched(prefix: Path) -> list[str]:
 
 
 def watch(prefix: Path, jobid: str) -> None:
-    """Mark a job as one that has somebody to tell."""
+    """Mark a job as one with callbacks to deliver."""
     folder = watched_folder(prefix)
     folder.mkdir(exist_ok=True)
     (folder / jobid).touch()
 
 
 def ensure_courier(prefix: Path, backends: Mapping[str, BackendConfig]) -> None:
-    """Start a courier, unless there is one or nobody to tell."""
+    """Start a courier, unless there is one or nothing to deliver."""
     reap_children()
     if not watched(prefix):
         return

@@ -64,7 +64,7 @@ class CallbackVerifier:
 
         Args:
             headers: the request's headers, whatever their case.
-            body: the raw body; never one that was parsed and written anew.
+            body: the raw body; never one that was parsed and serialized again.
 
         Raises:
             ForgedCallbackError: unsigned, wrongly signed, or not sent within the tolerance.

@@ -1,4 +1,4 @@
-"""``lclstream psik watch`` and ``logs``: what becomes of a job, while it does."""
+"""``lclstream psik watch`` and ``logs``: following a job while it runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FOLLOW_SECONDS = 0.5
 PIECE_BYTES = 2**20
 DOCUMENT_BYTES = 2**26
-"""How much of logs is told in one JSON document."""
+"""How much of the logs one JSON document holds."""
 WEEK_SECONDS = 7 * 86400.0
 
 

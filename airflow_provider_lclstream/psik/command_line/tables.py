@@ -63,7 +63,7 @@ def person(owner: str | None) -> str:
 
 
 def line_document(line: JobLine) -> dict[str, Any]:
-    """What a program is told of a job in a list: no more here than there."""
+    """A job in a list, for programs: the same fields from a folder and a service."""
     from airflow_provider_lclstream.psik.facts import JobLine
 
     return line.model_dump(mode="json", include=set(JobLine.model_fields))

@@ -1,4 +1,4 @@
-"""status.csv: one writer at a time, whole rows only, on disk before anyone is told."""
+"""status.csv: one writer at a time, whole rows only, on disk before it is announced."""
 
 from __future__ import annotations
 
