@@ -69,7 +69,9 @@ def require_submit(rule: Rule, spec: JobSpec, unfinished: int) -> None:
     """
     if not fits(spec.backend, rule.backends):
         others = ", ".join(rule.backends)
-        mend = f"name another in the job's `backend`: {others}" if others else "ask the site to"
+        mend = (
+            f"name another in the job's `backend`: {others}" if others else "ask the site for one"
+        )
         raise _denied(f"you may not submit to backend {spec.backend!r}", mend)
     if spec.directory is not None:
         raise _denied(
