@@ -75,6 +75,7 @@ def run(
     ] = False,
 ) -> None:
     """Stream a run. Start it with mpirun or srun for several ranks."""
+    from lclstreamer.engine.memory import keep_freed_memory
     from lclstreamer.engine.rank import Rank, needs_communicator
     from lclstreamer.engine.report import prove_writable
     from lclstreamer.mpi import find_rank, guard_rank
@@ -85,6 +86,7 @@ def run(
     code = guard_rank(context)
     if code is None:
         _configure_logging(debug=debug)
+        keep_freed_memory()
         if report is not None:
             prove_writable(report)
         rank = Rank(configuration, context, limit=number_of_events or None, stop=_stop_on_signals())

@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import h5py  # noqa: TID253  (this module and the template are its leaves)
+import h5py  # noqa: TID253  (this module and those of the templates are its leaves)
 import numpy as np
 
 from lclstreamer.core.errors import BadInputError
@@ -31,7 +32,8 @@ from lclstreamer.serializers.base import (
     select_fields,
 )
 from lclstreamer.serializers.compression import storage_of
-from lclstreamer.serializers.hdf5_template import Hdf5Templates, Placed
+from lclstreamer.serializers.hdf5_skeleton import make_skeleton
+from lclstreamer.serializers.hdf5_template import Buffers, Hdf5Templates, Placed, make_template
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +49,9 @@ class Hdf5Serializer:
 
     def __init__(self, parameters: Hdf5SerializerParameters) -> None:
         self._parameters = parameters
-        self._templates = Hdf5Templates(self._write_image)
+        is_plain = parameters.compression is None
+        make = functools.partial(make_template, Buffers()) if is_plain else make_skeleton
+        self._templates = Hdf5Templates(self._write_image, make)
 
     def serialize(self, batch: Batch) -> Message:
         """Make one HDF5 file of a batch.
@@ -55,16 +59,16 @@ class Hdf5Serializer:
         Raises:
             BadInputError: HDF5 cannot hold an array's type.
         """
-        placed = [Placed("", EVENT_IDS_PATH, batch.event_ids)]
-        placed += [
-            Placed(source, canonical_path(path), storable(array))
-            for source, path, array in select_fields(batch, self._parameters.fields)
-        ]
-        if self._parameters.compression is None:
-            return message_of(batch, self._templates.image_of(batch, placed))
-        return message_of(batch, self._write_image(batch, placed))
+        placed = [Placed("", EVENT_IDS_PATH, batch.event_ids, {})]  # ids: for every reader
+        for source, path, field in select_fields(batch, self._parameters.fields):
+            array = storable(field)
+            storage = storage_of(self._parameters, array)
+            placed.append(Placed(source, canonical_path(path), array, storage))
+        return message_of(batch, self._templates.image_of(batch, placed))
 
-    def _write_image(self, batch: Batch, placed: Sequence[Placed]) -> bytes:
+    def _write_image(
+        self, batch: Batch, placed: Sequence[Placed], *, is_empty: bool = False
+    ) -> bytes:
         # A file object is three times as quick as HDF5's own in-memory driver: nothing grows by
         # blocks and nothing is copied out at the end.
         image = io.BytesIO()
@@ -78,14 +82,14 @@ class Hdf5Serializer:
                 events=len(batch),
             )
             for place in placed:
-                self._write_array(file, place)
+                self._write_array(file, place, is_empty=is_empty)
         return image.getvalue()  # shares its bytes; a view of them would outlive the file object
 
-    def _write_array(self, file: h5py.File, place: Placed) -> None:
-        source, path, array = place
-        storage = storage_of(self._parameters, array) if source else {}  # ids: for every reader
+    def _write_array(self, file: h5py.File, place: Placed, *, is_empty: bool) -> None:
+        source, path, array, storage = place
+        data = None if is_empty else array
         try:
-            dataset = file.create_dataset(path, data=array, **storage)
+            dataset = file.create_dataset(path, array.shape, array.dtype, data, **storage)
         except (TypeError, ValueError, OSError) as error:
             raise BadInputError(
                 f"HDF5 cannot hold data source {source!r} of type {array.dtype} at {path}: {error}",

@@ -23,6 +23,7 @@ HIGH_WATER_MESSAGES = 64
 FINISH_SECONDS = 10.0
 """How long ZeroMQ may take to send the rest at the end."""
 _PAUSE_SECONDS = 0.05
+_LOOK_SECONDS = 0.002
 _RECENT_SECONDS = 1.0
 
 
@@ -110,11 +111,10 @@ class ZmqOutlet:
             if not self._socket.connected or not is_ready:
                 self._watch(_PAUSE_SECONDS, zmq.POLLOUT if self._socket.connected else 0)
                 continue
-            run = self._queue.take(self.seat, 0 if self._on_the_way else TICK_SECONDS)
+            # Nobody tells when ZeroMQ is done with a long message: it has to be looked for.
+            run = self._queue.take(self.seat, _LOOK_SECONDS if self._on_the_way else TICK_SECONDS)
             if run is not None:
                 self._send(run)
-            elif self._on_the_way:
-                time.sleep(_PAUSE_SECONDS / 50)
 
     def _watch(self, timeout_seconds: float, event: int | None = None) -> bool:
         """See who comes and leaves; whether the socket is ready for a message."""

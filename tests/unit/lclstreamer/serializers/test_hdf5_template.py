@@ -39,9 +39,9 @@ def written_by_h5py(monkeypatch):
     numbers = []
     write = Hdf5Serializer._write_image
 
-    def counted(self, batch, placed):
+    def counted(self, batch, placed, **options):
         numbers.append(batch.sequence)
-        return write(self, batch, placed)
+        return write(self, batch, placed, **options)
 
     monkeypatch.setattr(Hdf5Serializer, "_write_image", counted)
     return numbers
