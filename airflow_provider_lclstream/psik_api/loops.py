@@ -64,9 +64,9 @@ class Loops:
             try:
                 found = self._round()
                 self._problems.pop("reconciler", None)
-            except (LCLStreamError, OSError) as error:
-                self._problems["reconciler"] = str(error)
-                logger.warning("reconciling", extra={"problem": str(error)})
+            except Exception as error:  # the edge of a thread that must go on
+                self._problems["reconciler"] = reason_of(error)
+                _tell("reconciling", error)
             self.last_round.note(began, found)
             spent = time.monotonic() - began
             self._stop.wait(max(0.1, self._service.config.reconcile_seconds - spent))
@@ -89,8 +89,14 @@ class Loops:
                         )
                         self._problems.pop("courier", None)
                         asyncio.run(courier.run(until_idle=False))
-            except (LCLStreamError, OSError, ExceptionGroup) as error:
+            except Exception as error:  # the edge of a thread that must go on
                 self._problems["courier"] = reason_of(error)
-                logger.warning("delivering callbacks", extra={"problem": reason_of(error)})
+                _tell("delivering callbacks", error)
                 self._stop.wait(pauses.next())
             self._stop.wait(RETRY_SECONDS)
+
+
+def _tell(doing: str, error: Exception) -> None:
+    is_expected = isinstance(error, (LCLStreamError, OSError))
+    trace = None if is_expected else error
+    logger.warning(doing, extra={"problem": reason_of(error)}, exc_info=trace)

@@ -7,6 +7,7 @@
     psik                      psik_ours (/v4); psik_upstream psik_carrier psik_signs (/v3, /v2)
     iri, sfapi                iri_spec sfapi_statement sfapi_token facility facility_secrets
     results                   what comes back from a service
+    guarded                   keeps one backend's mistakes from the others
 
 Installed packages add kinds through the entry-point group ``lclstream.psik_backends``.
 """
@@ -17,8 +18,9 @@ import difflib
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from airflow_provider_lclstream.psik.backends.guarded import GuardedBackend
 from lclstreamer.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,10 +48,11 @@ def open_backend(name: str, config: BackendConfig, prefix: Path) -> Backend:
     target = KINDS.get(config.type)
     if target is not None:
         module, _, kind = target.partition(":")
-        return getattr(import_module(module), kind)(name, config, prefix)
+        backend = getattr(import_module(module), kind)(name, config, prefix)
+        return _guarded(name, backend)
     added = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if config.type in added:
-        return added[config.type].load()(name, config, prefix)
+        return _guarded(name, added[config.type].load()(name, config, prefix))
     known = sorted({*KINDS, *added})
     close = difflib.get_close_matches(config.type, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -57,3 +60,8 @@ def open_backend(name: str, config: BackendConfig, prefix: Path) -> Backend:
         f"backend {name!r} has the unknown type {config.type!r}",
         mend=f"{hint}the types are {', '.join(known)}",
     )
+
+
+def _guarded(name: str, backend: Backend) -> Backend:
+    # `Backend` also says how one is made, which is done by now.
+    return cast("Backend", GuardedBackend(name, backend))
