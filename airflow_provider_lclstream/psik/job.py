@@ -164,8 +164,9 @@ class Job:
         sizes: dict[str, int] = {}
         with contextlib.suppress(FileNotFoundError), os.scandir(self._folder.logs) as entries:
             for entry in entries:
-                if entry.is_file():
-                    sizes[entry.name] = entry.stat().st_size
+                # A link that a script has put there leads to what is not this job's.
+                if entry.is_file(follow_symlinks=False):
+                    sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
         return dict(sorted(sizes.items()))
 
     def log(self, name: str) -> str:
@@ -183,7 +184,8 @@ class Job:
                 f"job {self.jobid} has no log {name!r}",
                 mend=f"its logs are {', '.join(self.log_names()) or 'none yet'}",
             )
-        with (self._folder.logs / name).open("rb") as stream:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(os.open(self._folder.logs / name, flags), "rb") as stream:
             size = stream.seek(0, 2)
             stream.seek(max(0, size + offset) if offset < 0 else min(offset, size))
             return stream.read(-1 if limit_bytes is None else limit_bytes)
