@@ -38,7 +38,7 @@ format: bootstrap ## put every file into the one format
 hooks: bootstrap ## run the gates before every commit
 	$(BIN)/prek install
 
-bench: bootstrap ## measure the buffer on this machine
+bench: bootstrap ## every benchmark, beside the peers that are here
 	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program $(ARGS) || exit 1; done
 
 docs: bootstrap ## the documentation, into docs/_build/html

@@ -90,11 +90,12 @@ def logs(
     if not follow:
         reader.print_rest()
         return
-    while _is_pending(facts) and _is_there_or_to_come(reader.name, facts):
-        if reader.name in facts.logs:
-            reader.print_rest()
-        facts = patience.look(jobid, facts.rows, FOLLOW_SECONDS)
-    reader.print_rest()
+    reader.follow(facts)
+
+
+def follow_output(access: JobAccess, patience: Patience, facts: JobFacts) -> None:
+    """Print what a job that was submitted writes to standard output, until it ends."""
+    _Reader(access, patience, facts.jobid, f"stdout.{max(facts.jobndx, 1)}").follow(facts)
 
 
 class _Reader:
@@ -108,6 +109,16 @@ class _Reader:
         """Leave out all but the last bytes of what there is."""
         size = self._access.log_sizes(self._jobid).get(self.name, 0)
         self._offset = max(0, size - count)
+
+    def follow(self, facts: JobFacts) -> None:
+        """Print the log until the job ends, or the time is over."""
+        while _is_pending(facts) and _is_there_or_to_come(self.name, facts):
+            if self._patience.is_over:
+                break
+            if self.name in facts.logs:
+                self.print_rest()
+            facts = self._patience.look(self._jobid, facts.rows, FOLLOW_SECONDS)
+        self.print_rest()
 
     def print_rest(self) -> None:
         """Print what has been added."""

@@ -32,6 +32,11 @@ class Patience:
         self._access, self._timeout_seconds = access, timeout_seconds
         self._deadline = time.monotonic() + timeout_seconds
 
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no time left."""
+        return time.monotonic() >= self._deadline
+
     def news(self, facts: JobFacts) -> JobFacts:
         """The job once its history is longer.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from airflow_provider_lclstream.psik.command_line.files import files
-from airflow_provider_lclstream.psik.command_line.following import logs, watch
+from airflow_provider_lclstream.psik.command_line.following import follow_output, logs, watch
 from airflow_provider_lclstream.psik.command_line.options import (
     AsJson,
     Config,
@@ -55,12 +55,19 @@ def run_words(words: list[str]) -> int:
 @app.command()
 def run(
     spec: Annotated[
-        str, typer.Argument(metavar="SPEC", help="A JobSpec, YAML or JSON; - reads it.")
+        str,
+        typer.Argument(
+            metavar="SPEC",
+            help="A JobSpec (YAML or JSON), or a script that begins with #!; - reads it.",
+        ),
     ],
     *,
     config: Config = None,
     service: Service = None,
     identity: Identity = None,
+    backend: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where to run it, whatever SPEC says.")
+    ] = None,
     submit: Annotated[bool, typer.Option(help="Submit it at once.")] = True,
     here: Annotated[bool, typer.Option("--here", help="Run in the present folder.")] = False,
     file: Annotated[
@@ -70,20 +77,25 @@ def run(
     wait: Annotated[
         bool, typer.Option("--wait", help="Stay until it has ended. Ctrl-C lets it run on.")
     ] = False,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Wait, and show what it prints meanwhile.")
+    ] = False,
     key: Annotated[str | None, typer.Option(help="The same key gives the same job.")] = None,
     timeout: Annotated[float, typer.Option(help="Longest --wait, in seconds.")] = 7 * 86400.0,
     as_json: AsJson = False,
 ) -> None:
-    """Make a job from a specification, and submit it."""
-    parsed = _read_spec(spec)
-    if here:
-        parsed = parsed.model_copy(update={"directory": str(Path.cwd())})
+    """Make a job from a specification or a script, and submit it."""
+    parsed = _read_spec(spec, {"directory": str(Path.cwd()) if here else None, "backend": backend})
     access = open_access(config, service, identity)
     facts = _make(access, parsed, key, file or [], submit=submit)
     _require_taken(facts)
+    wait = wait or follow
     if wait and submit:
         note(f"{facts.state} in {access.where}: job {facts.jobid}")
-        facts = Patience(access, timeout).end(facts)
+        patience = Patience(access, timeout)
+        if follow and not as_json:
+            follow_output(access, patience, facts)
+        facts = patience.end(facts)
     if as_json:
         print_json(facts.model_dump(mode="json"))
     elif wait:
@@ -219,19 +231,21 @@ def schema() -> None:
     sys.stdout.write(json.dumps(JobSpec.model_json_schema(), indent=2) + "\n")
 
 
-def _read_spec(text: str) -> JobSpec:
+def _read_spec(place: str, given: dict[str, str | None]) -> JobSpec:
+    """A specification, or that of a script, with what the command line says otherwise."""
     from airflow_provider_lclstream.psik.models import JobSpec
-    from lclstreamer.core.config_file import parse_model, read_text
+    from lclstreamer.core.config_file import Document, parse_document, read_text, validate_document
 
-    if text == "-":
-        return parse_model(sys.stdin.read(), JobSpec, name="<standard input>")
-    content = read_text(text)
+    name = "<standard input>" if place == "-" else place
+    content = sys.stdin.read() if place == "-" else read_text(place)
     if content.startswith("#!"):
-        raise BadInputError(
-            f"{text} is a script, not a specification",
-            mend="put it below `script: |` in a YAML file, each line indented",
-        )
-    return parse_model(content, JobSpec, name=text)
+        title = "script" if place == "-" else Path(place).name
+        document = Document(name, {"name": title, "script": content})
+    else:
+        document = parse_document(content, name=name)
+    if isinstance(document.data, dict):
+        document.data |= {key: value for key, value in given.items() if value is not None}
+    return validate_document(document, JobSpec)
 
 
 def _make(

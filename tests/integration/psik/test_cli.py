@@ -136,11 +136,28 @@ def test_files_go_with_a_job(psik: Psik, spec: Callable[[str], str], tmp_path: P
     assert (missing.returncode, "'nothing' does not exist" in missing.stderr) == (64, True)
 
 
-def test_a_script_is_no_specification(psik: Psik, tmp_path: Path) -> None:
-    (tmp_path / "job.sh").write_text("#!/bin/sh\necho hi\n")
-    refused = psik("run", "job.sh")
-    assert refused.returncode == 65
-    assert "below `script: |`" in refused.stderr
+def test_a_script_runs_as_it_is(psik: Psik, tmp_path: Path) -> None:
+    (tmp_path / "job.sh").write_text("#!/bin/sh\necho hi; sleep 1; echo ho; exit 4\n")
+    ended = psik("run", "job.sh", "--follow")
+    assert ended.returncode == 4
+    assert ended.stdout.startswith("hi\nho\njobid ")
+    assert "job.sh" in ended.stdout.splitlines()[3].split()
+    counted = psik("run", "-", "-f", stdin="#!/usr/bin/env python3\nprint(6 * 7)\n")
+    assert (counted.returncode, counted.stdout.splitlines()[0]) == (0, "42")
+
+
+def test_following_ends_with_the_time(psik: Psik, spec: Callable[[str], str]) -> None:
+    ended = psik("run", spec("echo hi; sleep 30"), "--follow", "--timeout", "1")
+    assert (ended.returncode, ended.stdout) == (75, "hi\n")
+    assert "did not end within 1 s" in ended.stderr
+    assert psik("cancel", ended.stderr.splitlines()[0].split()[-1]).returncode == 0
+
+
+def test_the_command_line_names_another_backend(psik: Psik, spec: Callable[[str], str]) -> None:
+    refused = psik("run", spec("true"), "--backend", "elsewhere")
+    assert refused.returncode != 0
+    assert "elsewhere" in refused.stderr
+    assert psik("run", spec("true"), "--backend", "default", "--wait").returncode == 0
 
 
 def test_a_job_from_birth_to_removal(psik: Psik, spec: Callable[[str], str]) -> None:
