@@ -7,13 +7,20 @@ mend, an unexpected one says how to see its details.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from lclstreamer.core.errors import InternalError, LCLStreamError, MissingDependencyError
+from lclstreamer.core.errors import (
+    InternalError,
+    LCLStreamError,
+    MissingDependencyError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 
 DEBUG_VARIABLE = "LCLSTREAM_DEBUG"
 OURS = {"airflow_provider_lclstream", "lclstreamer", "nng_stream"}
@@ -62,6 +69,23 @@ def missing_package(error: ModuleNotFoundError) -> LCLStreamError | None:
     )
 
 
+def _in_words(error: Exception) -> LCLStreamError:
+    """An error that no code nearer to its cause has put into words."""
+    if isinstance(error, OSError):
+        is_forbidden = error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}
+        kind = PermissionDeniedError if is_forbidden else UnavailableError
+        return kind(
+            error.strerror or str(error),
+            where=None if error.filename is None else str(error.filename),
+            mend=f"look at it and its permissions; {DEBUG_VARIABLE}=1 shows what wanted it",
+        )
+    missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
+    return missing or InternalError(
+        f"{type(error).__name__}: {error}",
+        mend=f"set {DEBUG_VARIABLE}=1 to see the traceback and report it as a bug",
+    )
+
+
 def run_command(command: Callable[[], Any], *, as_json: bool | None = None) -> int:
     """Run a command line to its end and return the exit code for ``sys.exit``.
 
@@ -84,10 +108,5 @@ def run_command(command: Callable[[], Any], *, as_json: bool | None = None) -> i
     except Exception as error:  # the one place at the process edge that must catch everything
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
-        unexpected = InternalError(
-            f"{type(error).__name__}: {error}",
-            mend=f"set {DEBUG_VARIABLE}=1 to see the traceback and report it as a bug",
-        )
-        return report_error(missing or unexpected, as_json=as_json)
+        return report_error(_in_words(error), as_json=as_json)
     return code if isinstance(code, int) else 0

@@ -40,6 +40,26 @@ def test_an_unexpected_error_names_the_way_to_its_details(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (PermissionError(13, "Permission denied", "/a/b"), 77, "/a/b: Permission denied"),
+        (OSError(30, "Read-only file system", "/a/b"), 77, "/a/b: Read-only file system"),
+        (OSError(116, "Stale file handle"), 69, "unavailable: Stale file handle"),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug_of_ours(capsys, monkeypatch, error, code, text):
+    monkeypatch.delenv("LCLSTREAM_DEBUG", raising=False)
+
+    def fail():
+        raise error
+
+    assert run_command(fail, as_json=False) == code
+    err = capsys.readouterr().err
+    assert text in err
+    assert "bug" not in err
+
+
+@pytest.mark.parametrize(
     ("package", "extra"), [("fastapi", "api"), ("h5py", "streamer"), ("no_such", "demo")]
 )
 def test_a_package_that_is_missing_is_named_with_its_extra(capsys, package, extra):
