@@ -4,7 +4,7 @@
 
     local                     this machine
     slurm, ssh_slurm          slurm_options slurm_states commands scheduled
-    psik                      psik_ours (/v4); psik_upstream psik_carrier psik_signs (/v3, /v2)
+    psik                      psik_settings, psik_ours (/v4); psik_upstream psik_carrier psik_signs
     iri, sfapi                iri_spec sfapi_statement sfapi_token facility facility_secrets
     results                   what comes back from a service
     guarded                   keeps one backend's mistakes from the others

@@ -12,9 +12,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_lclstream.psik.access.places import ServicePlace, service_place
 from airflow_provider_lclstream.psik.access.question import Question
@@ -24,8 +22,8 @@ from airflow_provider_lclstream.psik.backends.facility import (
     FacilityRefusalError,
     FacilityTroubleError,
 )
-from airflow_provider_lclstream.psik.backends.psik_carrier import BEAT_SECONDS
 from airflow_provider_lclstream.psik.backends.psik_ours import OurJobs
+from airflow_provider_lclstream.psik.backends.psik_settings import RemoteSettings
 from airflow_provider_lclstream.psik.backends.psik_upstream import UpstreamJobs
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec
 from lclstreamer.core.errors import BadInputError, LCLStreamError
@@ -36,29 +34,6 @@ if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.access.service import ServiceAccess
 
 PIECE_BYTES = 2**18
-
-
-class RemoteSettings(BaseModel):
-    """The attributes of a psik backend."""
-
-    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
-
-    remote_url: str = Field(pattern=r"^https?://[^\s]+$")
-    """Where the service listens; ``https://ALIAS`` for one that this identity knows."""
-    remote_backend: str = "default"
-    """The backend that runs the job there."""
-    next: str = "{}"
-    """The attributes that the job has there, as a JSON object."""
-    dialect: Literal["auto", "v4", "v3", "v2"] = "auto"
-    """What the service speaks: ours is v4, upstream's v3 or v2; unless told, it is asked."""
-    grace_seconds: float = Field(default=10, ge=0, le=3600)
-    """With v3 and v2: how long a script has between SIGTERM and SIGKILL."""
-    patience_seconds: float = Field(default=90, ge=2 * BEAT_SECONDS, le=86400)
-    """With v3 and v2: how long a job may give no sign of life, or stay unqueued there."""
-    identity: str | None = None
-    """The identity folder; by default this environment's."""
-    max_results: int = Field(default=2**36, ge=1)
-    """Largest results that are fetched, in bytes."""
 
 
 class PsikBackend:

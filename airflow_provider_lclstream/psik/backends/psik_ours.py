@@ -28,7 +28,7 @@ from airflow_provider_lclstream.psik.states import TransitionRefusedError
 
 if TYPE_CHECKING:
     from airflow_provider_lclstream.psik.access.service import ServiceAccess
-    from airflow_provider_lclstream.psik.backends.psik import RemoteSettings
+    from airflow_provider_lclstream.psik.backends.psik_settings import RemoteSettings
 
 
 class OurJobs:

@@ -55,7 +55,7 @@ from lclstreamer.core.errors import LCLStreamError
 if TYPE_CHECKING:
     import httpx2
 
-    from airflow_provider_lclstream.psik.backends.psik import RemoteSettings
+    from airflow_provider_lclstream.psik.backends.psik_settings import RemoteSettings
 
 LOOK_SECONDS = {JobState.queued: 20.0, JobState.active: 10.0}
 """How often the folder of a job is looked at that the service says to be in this state: upstream
