@@ -64,7 +64,7 @@ def create_app(config: ServiceConfig, *, loopback_caller: str | None = None) -> 
 
 def _add_health(app: FastAPI, service: JobService, watch: StateWatch) -> None:
     @app.get("/healthz", tags=["service"])
-    def health(request: Request) -> Response:
+    async def health(request: Request) -> Response:  # on the loop: it needs no thread to be free
         """Tell whether the service works: whether its loops run, and get on."""
         loops: Loops = request.app.state.loops
         stopped, problems = loops.stopped(), loops.problems()

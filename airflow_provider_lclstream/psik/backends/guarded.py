@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Backend, Observation
 from airflow_provider_lclstream.psik.models import JobSpec
-from lclstreamer.core.errors import LCLStreamError, UnavailableError
+from lclstreamer.core.errors import LCLStreamError, TemporaryError, UnavailableError
 
 logger = logging.getLogger(__name__)
+MAX_SUBMITTING = 16
+PATIENCE_SECONDS = 1.0
+"""How long a submission waits for others; after that it is left to the reconciler."""
 
 
 class GuardedBackend:
@@ -23,6 +27,7 @@ class GuardedBackend:
 
     def __init__(self, name: str, backend: Backend) -> None:
         self._name, self._backend = name, backend
+        self._submitting = threading.BoundedSemaphore(MAX_SUBMITTING)
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(self._backend, attribute)
@@ -33,9 +38,21 @@ class GuardedBackend:
             self._backend.check(spec)
 
     def submit(self, attempt: Attempt) -> str:
-        """As `Backend.submit`."""
-        with self._guard("submitting a job"):
-            return self._backend.submit(attempt)
+        """As `Backend.submit`; but a scheduler that hangs does not keep everybody waiting for it.
+
+        Raises:
+            TemporaryError: beside the reasons of `Backend.submit`, many are submitting already.
+        """
+        if not self._submitting.acquire(timeout=PATIENCE_SECONDS):
+            raise TemporaryError(
+                f"backend {self._name!r} is slow: {MAX_SUBMITTING} jobs are being submitted to it",
+                mend="it is submitted in a while; look whether the scheduler is well",
+            )
+        try:
+            with self._guard("submitting a job"):
+                return self._backend.submit(attempt)
+        finally:
+            self._submitting.release()
 
     def find(self, attempt: Attempt) -> str | None:
         """As `Backend.find`."""

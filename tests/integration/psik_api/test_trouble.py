@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,6 +46,33 @@ def test_a_folder_of_jobs_that_is_away(
         assert [line["jobid"] for line in http.get("/v4/jobs").json()["jobs"]] == [jobid]
         http.delete(f"/v4/jobs/{jobid}")
         wait_for(lambda: http.get(f"/v4/jobs/{jobid}").json()["state"] == "canceled")
+
+
+def test_a_scheduler_that_hangs_keeps_nobody_else(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sbatch", "squeue", "sacct", "scancel"):
+        (tmp_path / name).write_text("#!/bin/sh\nsleep 8\n")
+        (tmp_path / name).chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    service = serve(backends={"default": {}, "slurm": {"type": "slurm"}})
+
+    def submit(_: int) -> Any:
+        with service.client() as http:
+            return _post(http, backend="slurm").json()
+
+    with ThreadPoolExecutor(60) as pool:
+        submitted = [pool.submit(submit, number) for number in range(60)]
+        time.sleep(2)
+        began = time.monotonic()
+        with service.client() as http:
+            assert http.get("/healthz").status_code == 200
+            assert _post(http, script="true").status_code == 201
+        assert time.monotonic() - began < 2
+        assert {job.result()["state"] for job in submitted} == {"queued"}
+    with service.client() as http:
+        for job in submitted:
+            shutil.rmtree(service.prefix / job.result()["jobid"])
 
 
 def test_a_damaged_outbox_is_told(serve: Serve, wait_for: Callable[..., Any]) -> None:
