@@ -13,7 +13,7 @@ from typing import Any
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
 from airflow_provider_lclstream.psik.layout import JobFolder, is_jobid
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
-from airflow_provider_lclstream.psik.reconciler import Reconciliation, reconcile
+from airflow_provider_lclstream.psik.reconciler import Reconciler, Reconciliation
 from airflow_provider_lclstream.psik.store import JobStore
 from airflow_provider_lclstream.psik_api.caller import Caller
 from airflow_provider_lclstream.psik_api.index import Entry, JobIndex, newest_first
@@ -57,6 +57,7 @@ class JobService:
         self.config, self.store = config, store
         self.index = JobIndex(store)
         self.counts = Counts()
+        self._reconciler = Reconciler(patience_seconds=config.reconcile_seconds)
         self._lock, self._under_way = threading.Lock(), Counter[str]()
 
     def rule(self, caller: Caller) -> Rule:
@@ -206,7 +207,7 @@ class JobService:
 
     def reconcile(self) -> Reconciliation:
         """Make sure of every unfinished job."""
-        return reconcile([self._job(entry) for entry in self.index.pending()])
+        return self._reconciler.round(self._job(entry) for entry in self.index.pending())
 
     def _job(self, entry: Entry) -> Job:
         return Job(JobFolder(self.store.prefix / entry.jobid), self.store)

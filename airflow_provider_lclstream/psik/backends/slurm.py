@@ -21,6 +21,7 @@ from airflow_provider_lclstream.psik.backends.base import Attempt, Observation, 
 from airflow_provider_lclstream.psik.backends.commands import Commands
 from airflow_provider_lclstream.psik.backends.scheduled import (
     explain_slurm,
+    is_recent,
     mark_of,
     native_id_of,
     note_settings,
@@ -56,6 +57,9 @@ class SlurmSettings(BaseModel):
     """What a script finds in ``$mpirun``."""
     grace_seconds: float = Field(default=10, ge=0, le=3600)
     """How long a script has between SIGTERM and SIGKILL, if SLURM leaves it as long."""
+    patience_seconds: float = Field(default=5, ge=0, le=3600)
+    """How long a job may be unknown to squeue and sacct after its last change; more where a site's
+    squeue answers from a cache."""
     allowed: str | None = None
     """The sbatch options a user may name, by commas; ``+--x,--y`` adds to the usual ones."""
 
@@ -133,11 +137,10 @@ class SlurmBackend:
             seen.update(self._ask_sacct(missing))
         found: dict[str, Observation] = {}
         for native, attempt in known.items():
-            found[attempt.job.jobid] = (
-                explain_slurm(attempt, *seen[native])
-                if native in seen
-                else vanished(attempt, "SLURM")
-            )
+            if native in seen:
+                found[attempt.job.jobid] = explain_slurm(attempt, *seen[native])
+            elif attempt.result or not is_recent(attempt, self.settings.patience_seconds):
+                found[attempt.job.jobid] = vanished(attempt, "SLURM")
         return found
 
     def _options(self, spec: JobSpec, mark: str, console: str) -> list[str]:
