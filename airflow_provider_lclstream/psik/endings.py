@@ -20,10 +20,17 @@ def conclude(result: dict[str, Any], request: dict[str, Any] | None) -> tuple[Jo
     if result.get("asked_to_end"):
         return JobState.failed, "ended by SIGTERM from outside"
     if number:
-        return JobState.failed, f"signal {number} ({signal.Signals(number).name})"
+        return JobState.failed, f"signal {number} ({_signal_name(number)})"
     if code:
         return JobState.failed, f"exit code {code}"
     return JobState.completed, "exit code 0"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name of their own
+        return f"SIGRTMIN{number - signal.SIGRTMIN:+d}"
 
 
 def reason_of(request: dict[str, Any]) -> str:
