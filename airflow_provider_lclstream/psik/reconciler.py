@@ -62,13 +62,15 @@ class Reconciler:
         for store in {id(job.store): job.store for job in asked}.values():
             ensure_courier(store.prefix, store.backends)
         self._collect(result, deadline=0.0)  # who has answered since the last round
-        for key, (backend, pending) in _by_backend(asked, result).items():
+        groups, patience = _by_backend(asked, result), self._patience_seconds
+        for key, (backend, pending) in groups.items():
             if key in self._asking:
                 result.problems.append(self._asking[key].late())
+            elif patience is None and len(groups) == 1:
+                _settle(backend, pending, result)  # nobody to be delayed: no thread is needed
             else:
                 self._asking[key] = _Asking(backend, pending)
                 self._asking[key].start()
-        patience = self._patience_seconds
         self._collect(result, None if patience is None else time.monotonic() + patience)
         return result
 
@@ -87,7 +89,7 @@ class _Asking(threading.Thread):
         super().__init__(name="reconcile", daemon=True)
         self._backend, self._pending = backend, pending
         self._began = time.monotonic()
-        self._found = Reconciliation(asked=len(pending))
+        self._found = Reconciliation()
         self._error: Exception | None = None
 
     def run(self) -> None:
@@ -111,6 +113,7 @@ class _Asking(threading.Thread):
 
 
 def _settle(backend: Backend, pending: Pending, result: Reconciliation) -> None:
+    result.asked += len(pending)
     _catch_up(pending, result)
     try:
         seen = backend.observe([attempt for _, attempt in pending])

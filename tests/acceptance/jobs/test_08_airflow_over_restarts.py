@@ -30,7 +30,7 @@ from airflow_provider_lclstream.sim.slurm_cluster import SlurmCluster
 pytestmark = [pytest.mark.slurm, pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(300)]
 
 DAGS = Path(__file__).parent / "dags"
-GOES_ON = "another process will take it up"
+GOES_ON = "another process will resume it"
 LOCAL_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 CANCEL_SECONDS = 20.0
 """SLURM must know by then; on a quiet machine it takes a few seconds."""

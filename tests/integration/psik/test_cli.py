@@ -355,12 +355,12 @@ def test_watching_outlives_a_restart_of_the_service(
 
     there = ["--service", "psik", "--identity", str(folder / "alice")]
     served = serve()
-    script = "while [ ! -e go ]; do sleep 0.1; done; echo went; exit 7"
+    script = "echo here; while [ ! -e go ]; do sleep 0.1; done; echo went; exit 7"
     jobid = psik("run", spec(script), there=there).stdout.strip()
     words = ["lclstream", "psik", "watch", jobid, *there]
     watching = processes.start([*words, "--json"])
     following = processes.start(["lclstream", "psik", "logs", "-f", jobid, *there])
-    wait_for(lambda: "active" in watching.stdout)
+    wait_for(lambda: "active" in watching.stdout and following.stdout == "here\n")
     served.stop(signal.SIGKILL)
     for waiting in (watching, following):
         wait_for(
@@ -374,7 +374,7 @@ def test_watching_outlives_a_restart_of_the_service(
     assert following.wait(30) == 0
     states = [json.loads(line)["state"] for line in watching.stdout.splitlines()]
     assert states == ["new", "queued", "active", "failed"]
-    assert following.stdout == "went\n"
+    assert following.stdout == "here\nwent\n"
 
 
 @pytest.mark.parametrize("where", ["folder"], indirect=True)

@@ -269,17 +269,18 @@ def test_systemd_hands_over_the_socket(
     launched.stop(signal.SIGTERM)
 
 
-def test_the_units_are_sound(repository, require):
+def test_the_units_are_sound(repository, require, venv_bin, tmp_path):
     require(shutil.which("systemd-analyze"), "install systemd")
-    units = sorted((repository / "deploy" / "systemd").glob("lclstream-*"))
+    units = []
+    for shipped in (repository / "deploy" / "systemd").glob("lclstream-*"):
+        # The program they name need not be installed on the machine of the tests.
+        unit = tmp_path / shipped.name
+        unit.write_text(shipped.read_text().replace("/opt/lclstream/bin", str(venv_bin)))
+        units.append(unit)
     assert len(units) == 5
     done = subprocess.run(
         ["systemd-analyze", "verify", *map(str, units)],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    # The programs and users named in the units need not exist on the machine of the tests.
-    wrong = [
-        line for line in done.stderr.splitlines() if "lclstream-" in line and "not exec" not in line
-    ]
-    assert wrong == []
+    assert [line for line in done.stderr.splitlines() if "lclstream-" in line] == []
     assert done.returncode == 0, done.stderr
