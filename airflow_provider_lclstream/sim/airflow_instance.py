@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_lclstream.sim import one_writer
 from airflow_provider_lclstream.sim.component import Component
 from lclstreamer.core.errors import MissingDependencyError, UnavailableError
 
@@ -128,11 +129,12 @@ class AirflowInstance:
                 mend="pip install 'airflow-provider-lclstream[demo]'",
             )
         home = self.settings.home
-        for folder in (home, home / "logs", home / "output"):
+        for folder in (home, home / "logs", home / "output", home / "plugins"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         passwords = {self.settings.username: self.settings.password}
         _write_private(home / "passwords.json", json.dumps(passwords))
         _write_private(home / "airflow.cfg", self._configuration())
+        _write_private(home / "plugins" / "one_writer.py", one_writer.PLUGIN)
         migration = self._component("migration", ("db", "migrate"))
         try:
             migration.start()

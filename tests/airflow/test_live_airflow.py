@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -259,3 +260,17 @@ def test_a_watcher_that_fails_is_started_again_and_loses_nothing(live, elog_book
     run_id = f"lclstream__{EXPERIMENT}__r0001__{run['_id']}"
     path = f"/dags/lclstream_transfer/dagRuns/{run_id}"
     live.until(lambda: live.call("GET", path), "the transfer starts", 60)
+
+
+def test_requests_that_write_at_once_do_not_lock_each_other_out(live):
+    """SQLite has one lock; Airflow's API server would wait for it while it holds it itself."""
+
+    def write(number):
+        began = time.monotonic()
+        body = {"key": f"written at once {number}", "value": "1"}
+        assert live.call("POST", "/variables", body)
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(8) as pool:
+        longest = max(pool.map(write, range(64)))
+    assert longest < 20
