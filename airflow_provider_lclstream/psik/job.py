@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from airflow_provider_lclstream.psik.handover import Handover
 from airflow_provider_lclstream.psik.layout import JobFolder, read_json
 from airflow_provider_lclstream.psik.models import JobSpec, JobState, Transition
 from airflow_provider_lclstream.psik.notes import about_of, keep_remark, note, remark_of
-from airflow_provider_lclstream.psik.state_log import StateLog
+from airflow_provider_lclstream.psik.state_log import StateLog, last_row
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
 from lclstreamer.core.errors import BadInputError
 
@@ -105,6 +106,15 @@ class Job:
         if last is None:
             raise _not_found(self.jobid)
         return last
+
+    @contextlib.contextmanager
+    def settled(self) -> Generator[Transition]:
+        """Yield the newest row, and let no other follow while the block runs."""
+        with self._state_log.locked() as handle:
+            last = last_row(handle)
+            if last is None:
+                raise _not_found(self.jobid)
+            yield last
 
     def state(self) -> JobState:
         """The state as last recorded; `reconcile` asks the backend first."""

@@ -43,7 +43,7 @@ class StateLog:
         """The newest row; reads only the end of the file."""
         try:
             with self.path.open("rb") as stream:
-                return _last_row(stream.fileno())
+                return last_row(stream.fileno())
         except FileNotFoundError:
             return None
 
@@ -74,7 +74,7 @@ class StateLog:
             OutputError: the row cannot be written; the file is as before.
         """
         with self.locked() as handle:
-            last = _last_row(handle)
+            last = last_row(handle)
             if after is not None and last != after:
                 return None
             if not is_news(last, jobndx, state):
@@ -97,13 +97,13 @@ class StateLog:
         try:
             handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError as error:
-            raise BadInputError(
-                "this job's folder is gone", where=str(self.path.parent), mend="list the jobs again"
-            ) from error
+            raise _gone(self.path) from error
         except OSError as error:
             raise _cannot_write(error, self.path) from error
         try:
             lock(handle, timeout_seconds, self.path)
+            if not _is_at(handle, self.path):
+                raise _gone(self.path)  # the job was removed while its lock was waited for
             yield handle
         finally:
             os.close(handle)
@@ -163,6 +163,19 @@ def try_lock(path: Path) -> Generator[bool]:
         os.close(handle)
 
 
+def last_row(handle: int) -> Transition | None:
+    """The newest row of an open state log; reads only its end."""
+    size = os.fstat(handle).st_size
+    # The first row carries the backend's settings and may be longer than any other.
+    for start in sorted({max(0, size - _TAIL_BYTES), 0}, reverse=True):
+        lines = os.pread(handle, size - start, start).split(b"\n")[:-1]
+        for line in reversed(lines):
+            row = parse_row(line.decode("utf-8", "replace"))
+            if row is not None:
+                return row
+    return None
+
+
 def parse_row(line: str) -> Transition | None:
     """Read one row, or None where it is none."""
     fields = line.strip().split(",", 3)
@@ -182,16 +195,18 @@ def _rows(text: bytes) -> Iterator[Transition]:
             yield row
 
 
-def _last_row(handle: int) -> Transition | None:
-    size = os.fstat(handle).st_size
-    # The first row carries the backend's settings and may be longer than any other.
-    for start in sorted({max(0, size - _TAIL_BYTES), 0}, reverse=True):
-        lines = os.pread(handle, size - start, start).split(b"\n")[:-1]
-        for line in reversed(lines):
-            row = parse_row(line.decode("utf-8", "replace"))
-            if row is not None:
-                return row
-    return None
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _gone(path: Path) -> BadInputError:
+    return BadInputError(
+        "this job's folder is gone", where=str(path.parent), mend="list the jobs again"
+    )
 
 
 def _write_row(handle: int, row: Transition, path: Path) -> None:

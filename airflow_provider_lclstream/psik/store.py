@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -31,7 +32,7 @@ from airflow_provider_lclstream.psik.layout import (
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, PsikConfig
 from airflow_provider_lclstream.psik.notes import about_of
 from airflow_provider_lclstream.psik.state_log import holding
-from airflow_provider_lclstream.psik.states import TransitionRefusedError
+from airflow_provider_lclstream.psik.states import JobState, TransitionRefusedError
 from lclstreamer.core.errors import (
     BadInputError,
     ConfigurationError,
@@ -162,19 +163,33 @@ class JobStore:
             OutputError: it is no job any more, but part of its folder is still there.
         """
         job = self.get(jobid)
-        if job.pending_attempt() is not None and not job.reconcile().is_final:
-            raise TransitionRefusedError(f"job {jobid} is {job.state()}", mend="cancel it first")
+        if job.pending_attempt() is not None:
+            job.reconcile()
+        key = job.about.get("key")
         grave = self._private / f"removed-{jobid}-{secrets.token_hex(4)}"
-        try:
-            job.folder.rename(grave)
-        except OSError as error:
-            raise OutputError(
-                f"the job cannot be removed: {error.strerror}",
-                where=str(job.folder),
-                mend="mend the permissions of the prefix, or ask who may write to it",
-            ) from error
+        with job.settled() as last:  # nobody starts it from here on
+            if last.state in {JobState.queued, JobState.active}:
+                raise TransitionRefusedError(f"job {jobid} is {last.state}", mend="cancel it first")
+            try:
+                job.folder.rename(grave)
+            except OSError as error:
+                raise OutputError(
+                    f"the job cannot be removed: {error.strerror}",
+                    where=str(job.folder),
+                    mend="mend the permissions of the prefix, or ask who may write to it",
+                ) from error
+        self._forget(key, jobid)
         for leftover in (grave, *self._leftovers()):
             _delete(leftover)
+
+    def _forget(self, digest: str | None, jobid: str) -> None:
+        """Let go of the key that made a job which is removed."""
+        if digest is None:
+            return
+        claim = self._claim(digest)
+        with self._key_lock(digest):
+            if (read_json(claim) or {}).get("jobid") == jobid:
+                claim.unlink(missing_ok=True)
 
     def _leftovers(self) -> Iterator[Path]:
         """What deletions and creations have left that were killed in their midst."""
@@ -213,6 +228,10 @@ class JobStore:
         """Where it is noted which job a key has made."""
         return self._private / "keys" / digest
 
+    def _key_lock(self, digest: str) -> AbstractContextManager[None]:
+        # A few locks for all keys: one for each would have to stay for ever.
+        return holding(self._private / "keys" / f"{digest[:2]}.lock")
+
     def _make_once(
         self,
         recipe: _Recipe,
@@ -221,7 +240,7 @@ class JobStore:
         digest = _digest(key)
         claim = self._claim(digest)
         claim.parent.mkdir(parents=True, exist_ok=True)
-        with holding(claim.with_suffix(".lock")):
+        with self._key_lock(digest):
             # The id is noted before the folder is made, so a crash between the two leaves a note
             # without a folder, never a folder that nobody finds again.
             noted = read_json(claim)

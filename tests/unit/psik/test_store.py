@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import multiprocessing
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from airflow_provider_lclstream.psik.job import JobNotFoundError
+from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
 from airflow_provider_lclstream.psik.layout import is_jobid
-from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobState
+from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobState, Transition
+from airflow_provider_lclstream.psik.state_log import StateLog
+from airflow_provider_lclstream.psik.states import TransitionRefusedError
 from airflow_provider_lclstream.psik.store import JobStore
 from lclstreamer.core.errors import BadInputError, ConfigurationError, OutputError
 
@@ -128,6 +133,45 @@ def test_a_removed_job_frees_its_key(store: JobStore) -> None:
     store.remove(first.jobid)
     assert store.create(SPEC, idempotency_key="k").state() is JobState.new
     assert len(store.jobs()) == 1
+
+
+def test_removed_jobs_leave_nothing_behind(store: JobStore) -> None:
+    """A service makes and removes jobs for years."""
+    for number in range(600):
+        store.remove(store.create(SPEC, idempotency_key=f"task {number}").jobid)
+    left = list((store.prefix / ".psik" / "keys").iterdir())
+    assert {path.suffix for path in left} == {".lock"}
+    assert len(left) <= 256
+    assert not [path for path in (store.prefix / ".psik").iterdir() if "-" in path.name]
+
+
+def test_whoever_waits_to_start_a_job_that_is_removed_is_told(store: JobStore) -> None:
+    job = store.create(SPEC)
+    job.cancel()
+    with ThreadPoolExecutor(1) as pool, job.settled():
+        starting = pool.submit(store.get(job.jobid).start)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            starting.result(0.3)  # it waits for the lock
+        job.folder.rename(store.prefix / "grave")
+    with pytest.raises(BadInputError, match="gone|no job"):
+        starting.result(10)
+
+
+def test_a_job_that_is_started_meanwhile_is_not_removed(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = store.create(SPEC)
+    job.cancel()
+    settled = Job.settled
+
+    def start_first(self: Job) -> AbstractContextManager[Transition]:
+        StateLog(job.folder / "status.csv").append(1, JobState.queued)
+        return settled(self)
+
+    monkeypatch.setattr(Job, "settled", start_first)
+    with pytest.raises(TransitionRefusedError, match="is queued"):
+        store.remove(job.jobid)
+    assert job.folder.is_dir()
 
 
 def test_an_unknown_backend_is_told_before_anything_is_written(tmp_path: Path) -> None:
