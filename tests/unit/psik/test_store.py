@@ -153,7 +153,7 @@ def test_whoever_waits_to_start_a_job_that_is_removed_is_told(store: JobStore) -
         with pytest.raises(concurrent.futures.TimeoutError):
             starting.result(0.3)  # it waits for the lock
         job.folder.rename(store.prefix / "grave")
-    with pytest.raises(BadInputError, match="gone|no job"):
+    with pytest.raises(BadInputError, match=r"gone|no job"):
         starting.result(10)
 
 
