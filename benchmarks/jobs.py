@@ -32,11 +32,11 @@ from typing import Any
 
 import httpx2
 
-from airflow_provider_lclstream.psik.layout import JobFolder
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec
 from airflow_provider_lclstream.psik.reconciler import reconcile
 from airflow_provider_lclstream.psik.states import JobState
 from airflow_provider_lclstream.psik.store import JobStore
+from airflow_provider_lclstream.sim.ended_jobs import fill
 
 BIN = Path(sys.executable).parent
 OURS = (str(BIN / "lclstream"), "psik")
@@ -86,21 +86,6 @@ def upstream_psik() -> Path:
         run([uv, "venv", "--quiet", "--python", sys.executable, str(CACHED)])
         run([uv, "pip", "install", "--quiet", "--python", python, "psik==3.1.1"])
     return program
-
-
-def fill(prefix: Path, count: int) -> None:
-    """Ended jobs as our store leaves them, but without waiting for the disk each time."""
-    store = JobStore(prefix)
-    model = store.create(JobSpec(script="true", name="ended"))
-    model.submit()
-    while not model.reconcile().is_final:
-        time.sleep(0.05)
-    texts = {name: (model.folder / name).read_bytes() for name in ("spec.json", "status.csv")}
-    for number in range(count - 1):
-        folder = JobFolder(prefix / f"17000{number:05d}.000000000")
-        folder.path.mkdir()
-        for name, text in texts.items():
-            (folder.path / name).write_bytes(text)
 
 
 def compare(folder: Path, psik: Path, count: int, rounds: int) -> dict[str, tuple[float, float]]:

@@ -26,6 +26,17 @@ def conclude(result: dict[str, Any], request: dict[str, Any] | None) -> tuple[Jo
     return JobState.completed, "exit code 0"
 
 
+def conclude_unseen(
+    result: dict[str, Any] | None, request: dict[str, Any] | None, problem: str
+) -> tuple[JobState, str]:
+    """The same where nobody saw the end: from what was left, or else failed with that problem."""
+    if result is not None:
+        return conclude(result, request)
+    if request is not None:
+        return JobState.canceled, reason_of(request)
+    return JobState.failed, problem
+
+
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name

@@ -6,9 +6,8 @@ import contextlib
 import time
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Backend
-from airflow_provider_lclstream.psik.endings import reason_of
+from airflow_provider_lclstream.psik.endings import conclude_unseen
 from airflow_provider_lclstream.psik.layout import write_json
-from airflow_provider_lclstream.psik.models import JobState
 from airflow_provider_lclstream.psik.notes import keep_remark, note
 from airflow_provider_lclstream.psik.state_log import StateLog, try_lock
 from airflow_provider_lclstream.psik.states import TransitionRefusedError
@@ -93,9 +92,7 @@ class Handover:
 
     def _end(self, problem: str) -> None:
         """Record the end of an attempt that no backend has: as canceled, if that was asked for."""
-        request = self._attempt.cancel_request
-        state = JobState.failed if request is None else JobState.canceled
-        info = problem if request is None else reason_of(request)
+        state, info = conclude_unseen(None, self._attempt.cancel_request, problem)
         with contextlib.suppress(TransitionRefusedError):
             StateLog(self._folder.status).append(self._attempt.jobndx, state, info)
 

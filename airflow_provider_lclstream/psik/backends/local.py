@@ -19,7 +19,7 @@ from airflow_provider_lclstream.psik.backends.base import (
     Observation,
     read_settings,
 )
-from airflow_provider_lclstream.psik.endings import conclude, reason_of
+from airflow_provider_lclstream.psik.endings import conclude_unseen, reason_of
 from airflow_provider_lclstream.psik.layout import read_json, write_json
 from airflow_provider_lclstream.psik.local_queue import LocalQueue
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec
@@ -61,13 +61,8 @@ def _noted(what: str) -> Generator[None]:
         logger.warning("a local job is left as it is", extra={"problem": f"{what}: {error}"})
 
 
-def _without_word(attempt: Attempt, problem: str) -> Observation:
-    result, request = attempt.result, attempt.cancel_request
-    if result is not None:
-        return Observation(*conclude(result, request))
-    if request is not None:
-        return Observation(JobState.canceled, reason_of(request))
-    return Observation(JobState.failed, problem)
+def _unseen(attempt: Attempt, problem: str) -> Observation:
+    return Observation(*conclude_unseen(attempt.result, attempt.cancel_request, problem))
 
 
 class LocalBackend:
@@ -160,14 +155,14 @@ class LocalBackend:
             session, f"{attempt.job.path}#{attempt.jobndx}", min(2.0, self.settings.grace_seconds)
         )
         pid = f" (pid {runner.pid})" if runner is not None else ""
-        return _without_word(attempt, f"its runner was killed{pid}")
+        return _unseen(attempt, f"its runner was killed{pid}")
 
     def _overdue(self, attempt: Attempt, host: str) -> Observation | None:
         """The end of an attempt on a host that does not come back: a container of another name."""
         limit = attempt.spec.resources.duration_seconds + self.settings.grace_seconds
         if time.time() - attempt.last.time < limit + OVERDUE_SECONDS:
             return None
-        return _without_word(attempt, f"host {host} has not said how it ended, long after its time")
+        return _unseen(attempt, f"host {host} has not said how it ended, long after its time")
 
     def _processes(self, attempt: Attempt) -> tuple[ProcessId | None, int]:
         noted = read_json(attempt.job.runner(attempt.jobndx)) or {}

@@ -6,7 +6,7 @@ import time
 
 from airflow_provider_lclstream.psik.backends.base import Attempt, Observation
 from airflow_provider_lclstream.psik.backends.slurm_states import translate
-from airflow_provider_lclstream.psik.endings import conclude, reason_of
+from airflow_provider_lclstream.psik.endings import conclude, conclude_unseen, reason_of
 from airflow_provider_lclstream.psik.layout import write_json
 from airflow_provider_lclstream.psik.states import JobState
 
@@ -65,15 +65,8 @@ def explain_slurm(attempt: Attempt, slurm_state: str, reason: str) -> Observatio
 
 def vanished(attempt: Attempt, scheduler: str) -> Observation:
     """How an attempt must have ended that its scheduler does not know any more."""
-    result, request = attempt.result, attempt.cancel_request
-    if result is not None:
-        return Observation(*conclude(result, request))
-    if request is not None:
-        return Observation(JobState.canceled, reason_of(request))
-    native = native_id_of(attempt)
-    return Observation(
-        JobState.failed, f"{scheduler} no longer knows job {native}, and nothing says why"
-    )
+    problem = f"{scheduler} no longer knows job {native_id_of(attempt)}, and nothing says why"
+    return Observation(*conclude_unseen(attempt.result, attempt.cancel_request, problem))
 
 
 def is_recent(attempt: Attempt, seconds: float) -> bool:

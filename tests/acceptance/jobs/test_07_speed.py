@@ -12,26 +12,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from airflow_provider_lclstream.psik.layout import JobFolder
-from airflow_provider_lclstream.psik.models import JobSpec
-from airflow_provider_lclstream.psik.store import JobStore
+from airflow_provider_lclstream.sim.ended_jobs import fill
 
 LISTED, SUBMITTED, CLIENTS = 10_000, 200, 8
-
-
-def _fill(prefix: Path, count: int) -> None:
-    """Ended jobs as our store leaves them, but without waiting for the disk each time."""
-    store = JobStore(prefix)
-    model = store.create(JobSpec(script="true", name="ended"), owner="alice")
-    model.submit()
-    while not model.reconcile().is_final:
-        time.sleep(0.05)
-    texts = {name: (model.folder / name).read_bytes() for name in ("spec.json", "status.csv")}
-    for number in range(count - 1):
-        folder = JobFolder(prefix / f"17000{number:05d}.000000000")
-        folder.path.mkdir()
-        for name, text in texts.items():
-            (folder.path / name).write_bytes(text)
 
 
 @pytest.mark.timeout(400)
@@ -42,7 +25,7 @@ def test_listing_and_submitting(
     policy = {"rules": [{"who": ["*"], "max_unfinished": 100_000}]}
     backends = {"default": {"attributes": {"slots": "1"}}}
     config.write_text(json.dumps({"prefix": str(prefix), "backends": backends, "policy": policy}))
-    _fill(prefix, LISTED)
+    fill(prefix, LISTED, owner="alice")
     running = processes.start(
         ["lclstream", "psik", "serve", "http://127.0.0.1:0", "--config", config,
          "--loopback-caller", "alice"]
