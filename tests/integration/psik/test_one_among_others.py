@@ -24,10 +24,10 @@ def _damage_spec(job: Job) -> None:
 
 
 def test_a_specification_of_another_version(
-    store: JobStore, submit: Submit, reach: Callable[..., None]
+    store: JobStore, submit: Submit, reach: Callable[..., None], wait_for: Callable[..., None]
 ) -> None:
     damaged, sound = submit(store, "sleep 600"), submit(store, "sleep 600")
-    reach(damaged, "active")
+    wait_for(lambda: "stdout.1" in damaged.log_names())  # its runner has read the specification
     _damage_spec(damaged)
     told: list[str] = []
     again = JobStore(store.prefix, store.backends)
