@@ -41,6 +41,7 @@ def test_a_strangers_session_is_left_alone(
 ) -> None:
     job = submit(store, "touch here; sleep 600")
     wait_for((job.work / "here").exists)
+    time.sleep(0.05)  # start times count ticks of 10 ms, in which the kernel uses no pid twice
     stranger = subprocess.Popen(["sleep", "600"], start_new_session=True)
 
     def recycle(noted: dict[str, Any]) -> None:
