@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from airflow_provider_lclstream.psik.backends.guarded import MAX_SUBMITTING
 
 Serve = Callable[..., Any]
 SLEEPER = {"script": "sleep 600"}
@@ -49,10 +51,14 @@ def test_a_folder_of_jobs_that_is_away(
 
 
 def test_a_scheduler_that_hangs_keeps_nobody_else(
-    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Serve,
+    wait_for: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    gate = tmp_path / "gate"
     for name in ("sbatch", "squeue", "sacct", "scancel"):
-        (tmp_path / name).write_text("#!/bin/sh\nsleep 8\n")
+        (tmp_path / name).write_text(f"#!/bin/sh\nexec flock --shared {gate} true\n")
         (tmp_path / name).chmod(0o700)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     service = serve(backends={"default": {}, "slurm": {"type": "slurm"}})
@@ -62,17 +68,20 @@ def test_a_scheduler_that_hangs_keeps_nobody_else(
             return _post(http, backend="slurm").json()
 
     with ThreadPoolExecutor(60) as pool:
-        submitted = [pool.submit(submit, number) for number in range(60)]
-        time.sleep(2)
-        began = time.monotonic()
-        with service.client() as http:
-            assert http.get("/healthz").status_code == 200
-            assert _post(http, script="true").status_code == 201
-        assert time.monotonic() - began < 2
+        with gate.open("w") as hanging:
+            fcntl.flock(hanging, fcntl.LOCK_EX)
+            submitted = [pool.submit(submit, number) for number in range(60)]
+            with service.client() as http:
+                assert http.get("/healthz").status_code == 200
+                assert _post(http, script="true").status_code == 201
+            wait_for(lambda: sum(job.done() for job in submitted) == 60 - MAX_SUBMITTING)
+            with service.client() as http:
+                assert _post(http, script="true").status_code == 201
+            assert sum(job.done() for job in submitted) == 60 - MAX_SUBMITTING
         assert {job.result()["state"] for job in submitted} == {"queued"}
-    with service.client() as http:
-        for job in submitted:
-            shutil.rmtree(service.prefix / job.result()["jobid"])
+    service.running.stop()
+    for job in submitted:
+        shutil.rmtree(service.prefix / job.result()["jobid"])
 
 
 def test_a_damaged_outbox_is_told(serve: Serve, wait_for: Callable[..., Any]) -> None:
