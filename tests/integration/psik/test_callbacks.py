@@ -163,13 +163,11 @@ def test_every_state_arrives_once_and_in_order(
 def test_a_job_never_waits_for_its_receiver(
     store: JobStore, receiver: Receiver, courier: Any, reach: Any
 ) -> None:
-    receiver.behave = ["slow3"]
-    courier(store, timeout_seconds=10.0)
-    began = time.monotonic()
+    receiver.behave = ["slow15"]
+    courier(store, timeout_seconds=30.0)
     job = _job(store, receiver)
     reach(job)
-    assert job.state() is JobState.completed
-    assert time.monotonic() - began < 2
+    assert (job.state(), receiver.accepted) == (JobState.completed, [])
 
 
 def test_a_receiver_that_is_down_is_told_later_and_cancel_does_not_wait(
@@ -180,7 +178,7 @@ def test_a_receiver_that_is_down_is_told_later_and_cancel_does_not_wait(
     job = _job(store, receiver, "sleep 60")
     reach(job, "active")
     job.cancel()
-    reach(job, timeout_seconds=5)
+    reach(job)
     assert job.state() is JobState.canceled
     wait_for(lambda: "is tried again: ConnectError" in job.log("console"))
     receiver.start()
@@ -221,10 +219,9 @@ def test_a_slow_host_does_not_hold_up_another(
         courier(store, timeout_seconds=5.0)
         for _ in range(10):
             _job(store, slow)
-        began = time.monotonic()
         _job(store, receiver)
         wait_for(lambda: len(receiver.accepted) >= 3)
-        assert time.monotonic() - began < 8
+        assert len(slow.accepted) < 10 * len(STATES) / 2
     finally:
         slow.behave.clear()
         slow.stop()

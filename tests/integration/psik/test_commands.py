@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ from lclstreamer.core.errors import BadInputError, UnavailableError
 
 def test_what_stays_in_the_background_is_not_waited_for() -> None:
     # As ssh does with ControlPersist: its master keeps the descriptors it was given.
-    began = time.monotonic()
-    assert Commands().run(["sh", "-c", "sleep 20 & echo 77"]) == "77\n"
-    assert time.monotonic() - began < 5
+    background = int(Commands().run(["sh", "-c", "sleep 50 & echo $!"]))
+    os.kill(background, signal.SIGKILL)  # it runs still, or there were nothing to end
 
 
 def test_what_hangs_is_ended_with_all_it_has_started(

@@ -230,7 +230,7 @@ def test_cancel_at_any_moment_of_the_start(
         caller.start()
     for caller in callers:
         caller.join()
-    reach(job, timeout_seconds=6)
+    reach(job)
     assert job.state() is JobState.canceled
     assert _states(job).count("canceled") == 1
     assert _processes(job) == []
@@ -244,7 +244,7 @@ def test_a_killed_runner_is_noticed_and_its_script_ended(
     script, runner = _noted(job, "script"), _noted(job, "runner")
     os.kill(runner, signal.SIGKILL)
     killed = time.monotonic()
-    reach(job, timeout_seconds=5)
+    reach(job)
     figure("seconds_to_notice_a_killed_runner", time.monotonic() - killed)
     assert job.state() is JobState.failed
     assert job.last().info == f"its runner was killed (pid {runner})"

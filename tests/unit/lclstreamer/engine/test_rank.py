@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from types import SimpleNamespace
 
@@ -349,13 +350,32 @@ def test_a_slow_handler_slows_the_reading_down(make, monkeypatch):
 
 
 def test_reading_and_sending_overlap(make):
+    """While a message is sent by both handlers the next event is read: all three meet each time."""
+    meet = threading.Barrier(3)
+
+    class Reading(Scripted):
+        def events(self):
+            for event in super().events():
+                if event.event_id > 0:
+                    meet.wait(20)
+                yield event
+
+    class Sending(Handler):
+        def handle(self, message):
+            if len(self.messages) < 19:
+                meet.wait(20)
+            super().handle(message)
+
     made = []
-    source = script([{"value": n} for n in range(20)], seconds=0.02)
+    source, told = script([{"value": n} for n in range(20)]), [handler(made), handler(made)]
+    source.type = "Reading"
+    for one in told:
+        one.type = "Sending"
     pipeline = SimpleNamespace(type="NoOpProcessingPipeline")
-    handlers = [handler(made, seconds=0.02), handler(made, seconds=0.02)]
-    report = make(handlers, source, processing_pipeline=pipeline).run()
-    assert report.events == 20
-    assert report.seconds < 0.8, "one after the other would take 1.2 s"
+    rank = make(told, source, classes=[Reading, Sending], processing_pipeline=pipeline)
+    report = rank.run()
+    assert (report.events, report.problems) == (20, [])
+    assert [len(one.messages) for one in made] == [20, 20]
 
 
 def test_a_rank_that_serves_others_opens_no_handler(make):
