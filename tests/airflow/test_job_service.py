@@ -147,19 +147,17 @@ def test_a_service_that_is_not_there_is_asked_again_later(connection, operator, 
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_a_wait_outlives_its_service(serve, operator, free_port, deferrable):
+def test_a_wait_outlives_its_service(serve, operator, free_port, wait_for, deferrable):
     """The service goes away while its job is waited for, and comes back at the same address."""
     from airflow.sdk.exceptions import TaskDeferred
 
     task, url = Task(f"outage {deferrable}"), f"http://{LOOPBACK}:{free_port()}"
     first = serve(url)
-    job = operator(
-        first.conn_id, {**QUICK, "script": "sleep 3\necho done\n"}, deferrable=deferrable,
-        poll_interval=0.1,
-    )  # fmt: skip
+    spec = {**QUICK, "script": "touch here\nsleep 3\necho done\n"}
+    job = operator(first.conn_id, spec, deferrable=deferrable, poll_interval=0.1)
 
     def interrupt():
-        time.sleep(1)
+        wait_for(lambda: list(first.prefix.glob("*/work/here")), what="the job's start")
         first.process.kill()
         first.process.wait()
         time.sleep(3)

@@ -78,7 +78,8 @@ def test_a_receiver_that_was_down(
     served, ids = submitted
     time.sleep(DOWN_SECONDS)
     with served.client() as http:
-        assert {http.get(f"/v4/jobs/{jobid}").json()["state"] for jobid in ids} == {"completed"}
+        for jobid in ids:
+            wait_for(lambda j=jobid: http.get(f"/v4/jobs/{j}").json()["state"] == "completed")
     receiver.start()
     began = time.monotonic()
     _forge(receiver, ids)

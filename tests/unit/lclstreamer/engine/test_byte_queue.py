@@ -17,7 +17,7 @@ def test_order_and_end():
     assert queue.get() is None
 
 
-def test_the_giver_waits_for_room():
+def test_the_giver_waits_for_room(wait_for):
     queue = ByteQueue(2 * (1000 + OVERHEAD_BYTES))
     put = []
 
@@ -27,6 +27,7 @@ def test_the_giver_waits_for_room():
 
     thread = threading.Thread(target=give)
     thread.start()
+    wait_for(lambda: len(put) >= 2)
     time.sleep(0.2)
     assert len(put) == 2, "two fit, the third must wait"
     assert [queue.get() for _ in range(6)] == [0, 1, 2, 3, 4, 5]
@@ -40,11 +41,12 @@ def test_something_larger_than_the_limit_passes_alone():
     assert queue.get() == "huge"
 
 
-def test_many_empty_items_are_bounded_too():
+def test_many_empty_items_are_bounded_too(wait_for):
     queue = ByteQueue(10 * OVERHEAD_BYTES)
     put = []
     thread = threading.Thread(target=lambda: [put.append(queue.put(n, 0)) for n in range(11)])
     thread.start()
+    wait_for(lambda: len(put) >= 10)
     time.sleep(0.2)
     assert len(put) == 10
     queue.abandon()

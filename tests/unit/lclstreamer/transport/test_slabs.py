@@ -100,7 +100,7 @@ def test_a_message_above_the_bound_is_let_in_alone():
     assert pool.acquire(5 * MIB, 0) is not None
 
 
-def test_who_asks_first_is_served_first_even_if_it_asks_for_more():
+def test_who_asks_first_is_served_first_even_if_it_asks_for_more(wait_for):
     pool = SlabPool(4 * MIB)
     slabs = [pool.acquire(MIB, 0) for _ in range(4)]
     for slab in slabs:
@@ -114,20 +114,17 @@ def test_who_asks_first_is_served_first_even_if_it_asks_for_more():
 
     long = threading.Thread(target=ask, args=("long", 3 * MIB))
     long.start()
-    time.sleep(0.05)
+    wait_for(lambda: len(pool._line) == 1)
     short = threading.Thread(target=ask, args=("short", MIB))
     short.start()
-    time.sleep(0.05)
-    for slab in slabs:
+    wait_for(lambda: len(pool._line) == 2)
+    for slab in slabs[:3]:
         assert order == []
         pool.end_run(slab)
-        time.sleep(0.02)
-        if order:
-            break
-    long.join(5)
-    assert order[0] == "long"
+    long.join(20)
+    assert order == ["long"]
     pool.close()
-    short.join(5)
+    short.join(20)
     assert pool.waited_seconds > 0
 
 
