@@ -29,7 +29,7 @@ def test_what_hangs_is_ended_with_all_it_has_started(
 ) -> None:
     script = f"echo $$ > {tmp_path}/pid; sleep 600; true"
     with pytest.raises(UnavailableError, match="sh did not answer within"):
-        Commands().run(["sh", "-c", script], timeout_seconds=0.5)
+        Commands().run(["sh", "-c", script], timeout_seconds=2)
     session = int((tmp_path / "pid").read_text())
     wait_for(lambda: not members(session, "none"), what="the end of its processes")
 

@@ -152,7 +152,7 @@ def test_cancel_ends_all_of_it(
     wait_for((job.work / "here").exists)
     time.sleep(0.05)
     job.cancel("canceled by alice")
-    reach(job, timeout_seconds=8)
+    reach(job)
     assert job.state() is JobState.canceled
     assert job.last().info == "canceled by alice"
     assert _processes(job) == []
