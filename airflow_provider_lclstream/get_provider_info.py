@@ -137,6 +137,13 @@ def _options() -> dict[str, dict[str, Any]]:
             "$LCLSTREAM_SITE_FILE, else the defaults of a single machine.",
             example="/etc/lclstream/site.yaml",
         ),
+        **_run_event_options(),
+        **_job_options(),
+    }  # fmt: skip
+
+
+def _run_event_options() -> dict[str, dict[str, Any]]:
+    return {
         "run_event_rules_file": _option(
             "string", "", "YAML file that says which run events start which transfer; empty: "
             "$LCLSTREAM_RULES_FILE.",
@@ -165,8 +172,20 @@ def _options() -> dict[str, dict[str, Any]]:
         "sweep_interval": _option(
             "integer", "300", "Seconds between two sweeps of the Elog."
         ),
+    }  # fmt: skip
+
+
+def _job_options() -> dict[str, dict[str, Any]]:
+    return {
         "job_poll_interval": _option(
             "float", "0.5", "Seconds between two looks into a job's folder; a service tells itself."
+        ),
+        "least_deferral": _option(
+            "float",
+            "10",
+            "Seconds that a task which waits for a job stays deferred at least. Airflow fails a "
+            "task that wakes before the scheduler has noticed that its worker left it: raise this "
+            "where the scheduler's loop is slow.",
         ),
         "job_timeout": _option(
             "float",

@@ -34,7 +34,8 @@ class JobWaitingOperator(BaseOperator):
         psik_conn_id: the connection of `PsikHook`; ``psik_default`` may be absent. Template.
         poll_interval: seconds between two looks at the job, where it lies in a folder; a service
             tells by itself.
-        wait_before_deferring: seconds to wait in the worker first; deferring costs about three.
+        wait_before_deferring: seconds to wait in the worker first; the end of a job just after it
+            is noticed ``[lclstream] least_deferral`` seconds later.
         deferrable: give the worker back while waiting.
         ends_in_trigger: let the triggerer end the task as a success once the job has completed.
         stream_logs: show in the task's log what the job prints, as it prints it; at most 64 KiB a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -14,6 +15,7 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from airflow_provider_lclstream.hooks.job_watch import JobEvent, JobWatch, Outage
 from airflow_provider_lclstream.hooks.log_tail import LogTail, read_tail_async
 from airflow_provider_lclstream.hooks.psik import PsikHook
+from airflow_provider_lclstream.hooks.settings import number
 from airflow_provider_lclstream.hooks.task_state import ENDED_TASK_STATES, task_state
 from lclstreamer.core.errors import LCLStreamError
 
@@ -98,7 +100,9 @@ class PsikJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then fire once. Whatever goes wrong reaches the task as an event too."""
+        began, least_seconds = time.monotonic(), 0.0
         try:
+            least_seconds = number("least_deferral")
             event = await self._wait()
         except Exception as error:  # the trigger's edge: an unseen error would strand the task
             self.log.exception("waiting for job %s failed", self.jobid)
@@ -109,6 +113,7 @@ class PsikJobTrigger(BaseTrigger):
             self.log.info("%s", event["message"])
             yield TaskSuccessEvent()
         else:
+            await _let_airflow_settle(event, began, least_seconds)
             yield TriggerEvent(event)
 
     async def _wait(self) -> JobEvent:
@@ -156,9 +161,9 @@ class PsikJobTrigger(BaseTrigger):
         except LCLStreamError as error:
             self.log.warning("the log of job %s cannot be shown now: %s", self.jobid, error)
             return
-        for number, line in enumerate(lines, 1):
+        for shown, line in enumerate(lines, 1):
             self.log.info("%s", line)
-            if number % LINES_AT_ONCE == 0:
+            if shown % LINES_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
     async def on_kill(self) -> None:
@@ -189,3 +194,15 @@ class PsikJobTrigger(BaseTrigger):
                 self.log.warning("question %d about the task: %s", attempt + 1, error)
                 await asyncio.sleep(2**attempt)
         return "unknown"
+
+
+async def _let_airflow_settle(event: JobEvent, began: float, least_seconds: float) -> None:
+    """Stay deferred a while, although the wait is over.
+
+    Airflow fails a task that is up again before its scheduler has noticed that the worker left it
+    (apache/airflow#67287, apache/airflow#72716). And whoever ends or clears a task ends its job
+    too: its trigger is about to be removed, and where the next one has its number (SQLite), what
+    it says would wake the next try.
+    """
+    waited = 0.0 if event["state"] == "canceled" else time.monotonic() - began
+    await asyncio.sleep(max(0.0, least_seconds - waited))

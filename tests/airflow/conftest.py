@@ -46,6 +46,7 @@ os.environ |= {
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "AIRFLOW__LCLSTREAM__SITE_FILE": str(HOME / "site.yaml"),
     "AIRFLOW__LCLSTREAM__JOB_POLL_INTERVAL": "0.1",
+    "AIRFLOW__LCLSTREAM__LEAST_DEFERRAL": "0",
 }
 
 

@@ -212,8 +212,16 @@ def test_a_cleared_task_starts_over_and_leaves_nothing_behind(live):
     second = live.job(run)
     assert second.jobid != first.jobid
     assert first.reconcile() == "canceled"
-    time.sleep(3)  # by now the first try's trigger has been told
+    time.sleep(13)  # by now the first try's trigger has been removed, or has fired
+    live.until(lambda: live.state(run, "job") == "deferred", "the second try goes on waiting")
     assert second.reconcile() == "active"
+
+
+def test_a_job_that_ends_at_once_does_not_fail_its_task(live):
+    run = live.start("jobs_are_quick", "quick")
+    live.until(lambda: live.state(run) in {"success", "failed"}, "the run ends", 110)
+    tasks = live.call("GET", f"{run}/taskInstances")["task_instances"]
+    assert [task["state"] for task in tasks] == ["success"] * 12
 
 
 def test_canceling_a_transfer_leaves_no_job_and_a_failed_run(live):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import threading
 import time
 from types import SimpleNamespace
 
@@ -85,6 +86,38 @@ def test_it_ends_the_task_itself_when_asked_to_and_all_is_well(start, make, scri
 
     (event,) = asyncio.run(first(make(start(f"{script}\n").jobid, ends_task=True)))
     assert isinstance(event, TaskSuccessEvent) is ends
+
+
+def test_it_stays_deferred_until_airflow_has_noticed(start, make, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__LCLSTREAM__LEAST_DEFERRAL", "1.5")
+    job, begun = start("true\n"), time.monotonic()
+    assert fire(make(job.jobid))["status"] == "final"
+    assert time.monotonic() - begun >= 1.5
+
+
+def test_a_mistaken_option_reaches_the_task(start, make, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__LCLSTREAM__LEAST_DEFERRAL", "soon")
+    event = fire(make(start("true\n").jobid))
+    assert (event["status"], "least_deferral" in event["message"]) == ("error", True)
+
+
+def test_what_ends_the_task_itself_need_not_wait(start, make, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__LCLSTREAM__LEAST_DEFERRAL", "600")
+    assert fire(make(start("true\n").jobid, ends_task=True)) == "success"
+
+
+def test_a_canceled_job_leaves_time_to_remove_its_trigger(start, make, monkeypatch):
+    """Its task was ended or cleared: the next try must not be woken by what this one saw."""
+    monkeypatch.setenv("AIRFLOW__LCLSTREAM__LEAST_DEFERRAL", "1.5")
+    job, canceled = start("exec sleep 600\n"), []
+
+    def cancel():
+        canceled.append(time.monotonic())
+        job.cancel()
+
+    threading.Timer(2, cancel).start()
+    assert fire(make(job.jobid))["state"] == "canceled"
+    assert time.monotonic() - canceled[0] >= 1.5
 
 
 def test_it_fires_when_a_service_is_ready(start, make):

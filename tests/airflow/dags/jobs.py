@@ -79,6 +79,15 @@ with DAG(dag_id="job_runs_long", schedule=None):
         task_id="job", job_spec={"name": "long", "backend": "local", "script": "exec sleep 600\n"}
     )
 
+with DAG(dag_id="jobs_are_quick", schedule=None):
+    # They end between their tasks' deferring and Airflow's next look, at different moments of it.
+    PsikJobOperator.partial(task_id="job").expand(
+        job_spec=[
+            {"name": "quick", "backend": "local", "script": f"sleep {number / 10}\n"}
+            for number in range(12)
+        ]
+    )
+
 with DAG(dag_id="job_of_a_connection", schedule=None):
     PsikJobOperator(
         task_id="job",
