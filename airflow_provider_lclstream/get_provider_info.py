@@ -194,8 +194,8 @@ def _job_options() -> dict[str, dict[str, Any]]:
             "unless the task says otherwise.",
         ),
         "ready_wait": _option(
-            "float", "5", "Seconds that a task waits for a service (the buffer) to be ready before "
-            "it defers; deferring costs about as much.",
+            "float", "10", "Seconds that a task of a transfer waits for the buffer before it "
+            "defers; deferring costs about as much (see least_deferral).",
         ),
         "buffer_start_timeout": _option(
             "float",
