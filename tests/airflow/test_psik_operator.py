@@ -344,4 +344,4 @@ def test_too_much_to_return_is_refused(make, task):
 def test_waiting_in_the_worker_first_is_bounded(make, task, deferred):
     begun = time.monotonic()
     deferred(make(SLEEPS, wait_before_deferring=0.5), task)
-    assert 0.5 <= time.monotonic() - begun < 30
+    assert 0.5 <= time.monotonic() - begun < 5

@@ -78,7 +78,7 @@ def ask(server, context: ssl.SSLContext) -> str | None:
     began = time.monotonic()
     try:
         with (
-            socket.create_connection((LOOPBACK, port), timeout=30) as raw,
+            socket.create_connection((LOOPBACK, port), timeout=5) as raw,
             context.wrap_socket(raw, server_hostname=LOOPBACK) as wrapped,
         ):
             wrapped.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -88,7 +88,7 @@ def ask(server, context: ssl.SSLContext) -> str | None:
     except OSError:
         return None
     finally:
-        assert time.monotonic() - began < 20, "the refusal took too long"
+        assert time.monotonic() - began < 4, "the refusal took too long"
     return reply.partition(b"\r\n\r\n")[2].decode() if reply.startswith(b"HTTP/1.1 200") else None
 
 
@@ -385,7 +385,7 @@ def test_rubbish_on_the_socket_neither_stops_nor_delays_the_server(server, tmp_p
         connection.sendall(bytes([index]) * 100 if index % 2 else b"GET / HTTP/1.1\r\n\r\n")
     began = time.monotonic()
     assert "uid:alice" in ask(server, context_of(alice, server))
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 2
     for connection in idle:
         connection.close()
 

@@ -221,7 +221,9 @@ def test_renewal_and_revocation_by_another_machine(tmp_path, processes, wait_for
     assert after != before
 
     Authority(facility).revoke("uid:alice", reason="lost")
-    wait_for(lambda: _refused(client))
+    began = time.monotonic()
+    wait_for(lambda: _refused(client), timeout_seconds=10)
+    assert time.monotonic() - began < 5
     refused = processes.run(["lclstream", "certified", "renew", "--config", client.path])
     assert refused.process.returncode == 69
     assert "closed the connection" in refused.stderr
@@ -255,7 +257,7 @@ def test_a_renewed_server_certificate_is_used_without_dropping_a_connection(
                 der = stream.get_extra_info("ssl_object").getpeercert(True)
                 return identity_of(der).serial
 
-        wait_for(lambda: serial_of_new_connection() != old)
+        wait_for(lambda: serial_of_new_connection() != old, timeout_seconds=5)
         reply = http.get("/who")
         stream = reply.extensions["network_stream"].get_extra_info("ssl_object")
         assert reply.status_code == 200
@@ -308,7 +310,7 @@ def test_loki_gets_the_lines_and_never_delays_a_request(tmp_path, processes, wai
         began = time.monotonic()
         for _ in range(50):
             assert http_client.get("/who").status_code == 200
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 3
     running.stop()
     loki.shutdown()
     loki.server_close()

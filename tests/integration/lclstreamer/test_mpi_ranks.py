@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +101,10 @@ def test_a_stop_delivers_everything_that_was_read(tmp_path, venv_bin, processes,
         mpirun(3, venv_bin, "-c", "run.yaml", "--report", "reports"), cwd=tmp_path
     )
     wait_for(lambda: len(list(tmp_path.glob("out/r*_1.npz"))) == 3, what="two messages per rank")
+    started = time.monotonic()
     job.process.terminate()
     assert job.wait() == 143
+    assert time.monotonic() - started < 10
     ended = reports(tmp_path)
     assert {r["state"] for r in ended.values()} == {"stopped"}
     assert all(r["events"] == r["events_read"] and not r["problems"] for r in ended.values())

@@ -128,7 +128,7 @@ def test_waiting_ends_with_news_a_file_or_the_time(access: JobAccess) -> None:
     made = access.create(JobSpec(script=script), submit=False)
     began = time.monotonic()
     assert access.look(made.jobid, after=1, wait_seconds=1.2).rows == 1
-    assert time.monotonic() - began > 1.1
+    assert 1.1 < time.monotonic() - began < 4
     access.start(made.jobid)
     facts = access.look(made.jobid, after=2, wait_seconds=20)
     assert facts.state is JobState.active

@@ -178,7 +178,7 @@ def test_a_receiver_that_is_down_is_told_later_and_cancel_does_not_wait(
     job = _job(store, receiver, "sleep 60")
     reach(job, "active")
     job.cancel()
-    reach(job)
+    reach(job, timeout_seconds=5)
     assert job.state() is JobState.canceled
     wait_for(lambda: "is tried again: ConnectError" in job.log("console"))
     receiver.start()

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_lclstream.psik.backends.commands import Commands
 from airflow_provider_lclstream.psik.job import Job
 from airflow_provider_lclstream.psik.models import BackendConfig
-from airflow_provider_lclstream.psik.processes import members
+from airflow_provider_lclstream.psik.processes import members, start_ticks
 from airflow_provider_lclstream.psik.store import JobStore
 from lclstreamer.core.errors import BadInputError, UnavailableError
 
@@ -21,7 +21,8 @@ from lclstreamer.core.errors import BadInputError, UnavailableError
 def test_what_stays_in_the_background_is_not_waited_for() -> None:
     # As ssh does with ControlPersist: its master keeps the descriptors it was given.
     background = int(Commands().run(["sh", "-c", "sleep 50 & echo $!"]))
-    os.kill(background, signal.SIGKILL)  # it runs still, or there were nothing to end
+    assert start_ticks(background) is not None, "it was waited for"
+    os.kill(background, signal.SIGKILL)
 
 
 def test_what_hangs_is_ended_with_all_it_has_started(

@@ -152,7 +152,7 @@ def test_cancel_ends_all_of_it(
     wait_for((job.work / "here").exists)
     time.sleep(0.05)
     job.cancel("canceled by alice")
-    reach(job)
+    reach(job, timeout_seconds=8)
     assert job.state() is JobState.canceled
     assert job.last().info == "canceled by alice"
     assert _processes(job) == []
@@ -230,7 +230,7 @@ def test_cancel_at_any_moment_of_the_start(
         caller.start()
     for caller in callers:
         caller.join()
-    reach(job)
+    reach(job, timeout_seconds=6)
     assert job.state() is JobState.canceled
     assert _states(job).count("canceled") == 1
     assert _processes(job) == []
@@ -244,7 +244,7 @@ def test_a_killed_runner_is_noticed_and_its_script_ended(
     script, runner = _noted(job, "script"), _noted(job, "runner")
     os.kill(runner, signal.SIGKILL)
     killed = time.monotonic()
-    reach(job)
+    reach(job, timeout_seconds=5)
     figure("seconds_to_notice_a_killed_runner", time.monotonic() - killed)
     assert job.state() is JobState.failed
     assert job.last().info == f"its runner was killed (pid {runner})"

@@ -242,7 +242,7 @@ def test_a_job_that_squeue_forgot(
     own_cluster.start_controller("-c")
     stranger = submit(own_store, "sleep 1")
     assert _slurm_id(stranger) == "1"  # the same id again
-    reach(job)
+    reach(job, timeout_seconds=15)
     assert job.state() is JobState.failed
     told = {"ended": "signal 9 (SIGKILL)", "lost": "no longer knows job 1"}[how]
     assert told in job.last().info

@@ -96,14 +96,14 @@ def test_long_poll_wakes_at_once(served: Any, http: httpx2.Client, figure: Any) 
         waiter.join(20)
         delays.append(woken[0] - job.history()[1].time)
     figure("long_poll_wakes_after_milliseconds", max(delays) * 1000)
-    assert min(delays) <= 0.1
+    assert max(delays) <= 0.1
 
 
 def test_long_poll_ends_with_its_time(http: httpx2.Client) -> None:
     jobid = http.post("/v4/jobs?submit=false", json={"script": "true"}).json()["jobid"]
     began = time.monotonic()
     job = http.get(f"/v4/jobs/{jobid}", params={"after": 1, "wait": 0.3}).json()
-    assert time.monotonic() - began > 0.2
+    assert 0.2 < time.monotonic() - began < 3
     assert (job["rows"], job["history"]) == (1, [])
 
 
@@ -262,11 +262,11 @@ def test_a_file_that_appears_ends_the_wait(http: httpx2.Client) -> None:
     script = "sleep 0.5; mkdir d; echo '{}' > d/ready.json; sleep 60"
     jobid = http.post("/v4/jobs", json={"script": script}).json()["jobid"]
     http.get(f"/v4/jobs/{jobid}", params={"after": 2, "wait": 10})
-    asked = {"after": 3, "wait": 25, "file": "d/ready.json"}
+    asked = {"after": 3, "wait": 20, "file": "d/ready.json"}
     began = time.monotonic()
     job = http.get(f"/v4/jobs/{jobid}", params=asked).json()
     assert (job["state"], job["has_file"], job["rows"]) == ("active", True, 3)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 10
     assert http.get(f"/v4/jobs/{jobid}", params={"file": "d"}).json()["has_file"] is False
     assert http.get(f"/v4/jobs/{jobid}").json()["has_file"] is None
 

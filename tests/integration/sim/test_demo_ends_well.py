@@ -64,7 +64,7 @@ def test_interrupted_it_stops_everything(processes, tmp_path, wait_for, how):
     for name in ("passwords.json", "airflow.cfg"):
         assert (folder / "airflow" / name).stat().st_mode & 0o077 == 0
     demo.process.send_signal(how)
-    wait_for(lambda: "stopping everything" in demo.stderr, what="an answer")
+    wait_for(lambda: "stopping everything" in demo.stderr, timeout_seconds=5, what="an answer")
     demo.process.send_signal(how)  # impatience must not leave half of it running
     assert demo.wait(60) == 130
     assert "Traceback" not in demo.stderr

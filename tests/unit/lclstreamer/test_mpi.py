@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -136,6 +137,8 @@ def test_the_guard_hands_on_a_request_to_stop():
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
+    started = time.monotonic()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
     assert process.returncode == 143
+    assert time.monotonic() - started < 10

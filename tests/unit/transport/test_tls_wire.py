@@ -114,8 +114,10 @@ def test_bytes_arrive_whole_in_both_directions_at_once(wires):
 
 def test_a_reader_waits_a_tick_and_no_longer(wires):
     dialed, _ = wires()
+    began = time.monotonic()
     assert dialed.receive_into(memoryview(bytearray(10)), wait=False) == -1
     assert dialed.receive_into(memoryview(bytearray(10))) == -1
+    assert time.monotonic() - began < 2
 
 
 def test_the_end_is_told_and_the_other_direction_stays_open(wires):
@@ -150,14 +152,14 @@ def test_a_slow_reader_holds_the_sender_back_within_bounds(wires):
 def test_a_peer_that_says_nothing_is_given_up(pair, monkeypatch):
     from lclstreamer.transport import tls_wire
 
-    monkeypatch.setattr(tls_wire, "HANDSHAKE_SECONDS", 0.3)
+    monkeypatch.setattr(tls_wire, "HANDSHAKE_SECONDS", 0.5)
     silent = socket.create_server((LOOPBACK, 0))
     raw = socket.create_connection(silent.getsockname())
     context = client_context(client_settings(pair[1].path))
     began = time.monotonic()
     with pytest.raises(OSError, match="no TLS handshake in time"):
         secure_dialer(context, LOOPBACK)(raw)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 5
     raw.close()
     silent.close()
 

@@ -76,10 +76,10 @@ def test_it_stops_when_asked():
 def test_the_rate_is_that_of_the_whole_run():
     started = time.monotonic()
     assert len(ids(11, 0, 1, rate=50)) == 11
-    assert time.monotonic() - started >= 0.19
+    assert 0.19 <= time.monotonic() - started < 1.0
     started = time.monotonic()
     assert len(ids(11, 0, 2, rate=50)) == 6
-    assert time.monotonic() - started >= 0.19
+    assert 0.19 <= time.monotonic() - started < 1.0
 
 
 def test_a_stop_ends_a_long_wait():
@@ -88,6 +88,6 @@ def test_a_stop_ends_a_long_wait():
     stop.set()
     started = time.monotonic()
     pace.wait_for(5)
-    assert time.monotonic() - started < 100
+    assert time.monotonic() - started < 0.2
     stop.clear()
     assert not stop.is_set()

@@ -155,7 +155,7 @@ def test_no_receiver_is_told_at_the_start(free_url):
     handler = handler_to([free_url], connect_timeout_seconds=0.5)
     with pytest.raises(UnavailableError):
         handler.open()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 5
     report = handler.close()
     assert (report.messages, report.confirmed_messages) == (0, None)
 
@@ -173,7 +173,7 @@ def test_a_server_nobody_dials_gives_up_after_the_timeout(library):
     report = handler.close()
     assert report.problems
     assert report.messages < 1000
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 10
 
 
 def test_a_receiver_that_leaves_is_told():
@@ -260,7 +260,7 @@ def test_linger_only_sets_how_long_the_end_may_take(free_url):
     handler.handle(message(0))
     started = time.monotonic()
     report = handler.close()
-    assert 0.2 < time.monotonic() - started < 20
+    assert 0.2 < time.monotonic() - started < 5
     assert report.problems
 
 

@@ -271,7 +271,7 @@ def test_without_any_consumer_closing_ends_in_time_and_says_so():
     push.send(b"x")
     begun = time.monotonic()
     report = push.close(0.3)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 3
     assert report.problems == ["1 of 1 messages were not taken within 0.3 s"]
 
 
@@ -281,7 +281,7 @@ def test_dialing_where_nobody_listens_ends_in_time(opener, scheme, free_port):
     begun = time.monotonic()
     with pytest.raises(UnavailableError):
         opener(f"{scheme}://127.0.0.1:{free_port()}", timeout_seconds=0.3)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 3
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "zmq+tcp"])
