@@ -209,16 +209,19 @@ class JobStore:
             config = self.backends.get(name)
             if config is None:
                 raise self._unknown_backend(name)
-            self._opened[name] = open_backend(name, config, self.prefix)
+            self._open(name, config)
         return self._opened[name]
 
     def backend_of(self, job: Job) -> Backend:
         """The backend a job runs on; as it was frozen in the job, if the name is gone by now."""
         name = job.spec.backend
         if name not in self.backends and name not in self._opened:
-            config = BackendConfig.model_validate(job.about.get("backend", {}))
-            self._opened[name] = open_backend(name, config, self.prefix)
+            self._open(name, BackendConfig.model_validate(job.about.get("backend", {})))
         return self.backend(name)
+
+    def _open(self, name: str, config: BackendConfig) -> None:
+        # Threads that come together must get the same one: it bounds how many submit at once.
+        self._opened.setdefault(name, open_backend(name, config, self.prefix))
 
     @property
     def _private(self) -> Path:

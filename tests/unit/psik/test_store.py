@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import stat
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from airflow_provider_lclstream.psik.backends import open_backend
+from airflow_provider_lclstream.psik.backends.base import Backend
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
 from airflow_provider_lclstream.psik.layout import is_jobid
 from airflow_provider_lclstream.psik.models import BackendConfig, JobSpec, JobState, Transition
@@ -243,3 +246,18 @@ def test_a_job_that_was_never_submitted_is_canceled_and_started(store: JobStore)
     ]
     assert job.cancel() is JobState.canceled
     assert len(job.history()) == 2
+
+
+def test_threads_that_come_together_get_the_same_backend(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_open = threading.Barrier(2, timeout=20)
+
+    def opening(name: str, config: BackendConfig, prefix: Path) -> Backend:
+        both_open.wait()
+        return open_backend(name, config, prefix)
+
+    monkeypatch.setattr("airflow_provider_lclstream.psik.store.open_backend", opening)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(store.backend, ["default", "default"])
+    assert one is other
