@@ -119,9 +119,10 @@ class JobIndex:
     def look_again(self, job: Job) -> None:
         """A job was made or started: look at it on the next question."""
         with self._lock:
-            if job.jobid not in self._entries:
-                self._take(job)
-            self._restless.add(job.jobid)
+            if job.jobid in self._entries:
+                self._restless.add(job.jobid)
+            else:
+                self._take(job)  # unless it was removed a moment ago
 
     def sweep(self) -> None:
         """Look at every job, also at those that should not have changed."""
