@@ -244,20 +244,19 @@ class JobStore:
         claim = self._claim(digest)
         claim.parent.mkdir(parents=True, exist_ok=True)
         with self._key_lock(digest):
-            # The id is noted before the folder is made, so a crash between the two leaves a note
-            # without a folder, never a folder that nobody finds again.
             noted = read_json(claim)
-            jobid = noted["jobid"] if noted else new_jobid(time.time())
-            folder = JobFolder(self.prefix / jobid)
-            if noted and about_of(folder).get("key") == digest:
-                return folder
+            if noted and about_of(JobFolder(self.prefix / noted["jobid"])).get("key") == digest:
+                return JobFolder(self.prefix / noted["jobid"])
             keyed = replace(recipe, about={**recipe.about, "key": digest})
             while True:
+                # The id is noted before the folder is made, so a crash between the two leaves a
+                # note without a folder, never a folder that nobody finds again. An id that was
+                # noted before may be that of a job which is being removed: it is not used again.
+                jobid = new_jobid(time.time())
                 write_json(claim, {"jobid": jobid})
                 made = self._try_make(keyed, jobid)
                 if made is not None:
                     return made
-                jobid = new_jobid(time.time())
 
     def _make(
         self,

@@ -138,6 +138,22 @@ def test_a_removed_job_frees_its_key(store: JobStore) -> None:
     assert len(store.jobs()) == 1
 
 
+def test_a_key_that_is_used_again_while_its_job_is_removed_keeps_its_new_job(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, forget, made = store.create(SPEC, idempotency_key="k"), JobStore._forget, list[Job]()
+
+    def use_first(self: JobStore, digest: str | None, jobid: str) -> None:
+        made.append(self.create(SPEC, idempotency_key="k"))
+        forget(self, digest, jobid)
+
+    monkeypatch.setattr(JobStore, "_forget", use_first)
+    store.remove(first.jobid)
+    assert made[0].jobid != first.jobid  # what is known of that one, callbacks told too, is its own
+    assert store.create(SPEC, idempotency_key="k").jobid == made[0].jobid
+    assert len(store.jobs()) == 1
+
+
 def test_removed_jobs_leave_nothing_behind(store: JobStore) -> None:
     """A service makes and removes jobs for years."""
     for number in range(600):
