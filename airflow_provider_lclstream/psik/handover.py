@@ -68,8 +68,10 @@ class Handover:
     def cancel(self) -> None:
         """Have the backend end the attempt; until it knows, the reconciler repeats it."""
         attempt = self._attempt
+        # Looked at first: one that is handed over just now is not canceled by this.
+        can_be_told = attempt.native_id is not None
         self._backend.cancel(attempt)
-        if attempt.native_id is not None:
+        if can_be_told:
             told = {**(attempt.cancel_request or {}), "is_told": True}
             with contextlib.suppress(OSError):  # no room: the cancel is sent again
                 write_json(self._folder.cancel_request(attempt.jobndx), told, sync=False)
