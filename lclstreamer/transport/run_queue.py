@@ -85,7 +85,8 @@ class RunQueue:
     @property
     def is_delivered(self) -> bool:
         """Whether the queue is closed and nothing is queued or held."""
-        return self._is_closed and not self._runs and not self._held_runs
+        with self._lock:  # a run on its way from queue to seat, or back, is in neither
+            return self._is_empty_for_good()
 
     @property
     def held_messages(self) -> int:
@@ -139,7 +140,7 @@ class RunQueue:
         """
         with self._lock:
             run = self._next_for(seat)
-            if run is None and timeout_seconds > 0 and not self.is_delivered:
+            if run is None and timeout_seconds > 0 and not self._is_empty_for_good():
                 self._waiting.append(seat)
                 try:
                     seat.wait(self._lock, timeout_seconds)
@@ -230,7 +231,10 @@ class RunQueue:
     def wait_delivered(self, timeout_seconds: float) -> bool:
         """Wait until everything is delivered; False if that is not so within the time."""
         with self._lock:
-            return self._settled.wait_for(lambda: self.is_delivered, timeout_seconds)
+            return self._settled.wait_for(self._is_empty_for_good, timeout_seconds)
+
+    def _is_empty_for_good(self) -> bool:
+        return self._is_closed and not self._runs and not self._held_runs
 
     def _next_for(self, seat: Seat) -> Run | None:
         if not self._runs:
@@ -271,7 +275,7 @@ class RunQueue:
         self._tell_if_settled()
 
     def _tell_if_settled(self) -> None:
-        if self._is_closed and self.is_delivered:
+        if self._is_empty_for_good():
             self._settled.notify_all()
             while self._waiting:
                 self._waiting.popleft().call()

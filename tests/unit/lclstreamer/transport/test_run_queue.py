@@ -3,12 +3,14 @@ from __future__ import annotations
 import struct
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from lclstreamer.transport import run_queue
 from lclstreamer.transport.packer import Packer
 from lclstreamer.transport.run_queue import RunQueue, Seat
 from lclstreamer.transport.slabs import SlabPool
@@ -180,6 +182,35 @@ def test_delivery_waits_for_what_is_held():
     assert not bench.queue.wait_delivered(0.01)
     bench.queue.acknowledge(seat, 3)
     assert bench.queue.wait_delivered(0.01)
+
+
+@pytest.mark.parametrize("step", ["take", "leave"])
+def test_a_run_between_queue_and_seat_is_not_delivered(step, monkeypatch):
+    """Whoever is told so in that moment tells the end to a consumer that may still be needed."""
+    bench = Bench()
+    answers, askers = [], []
+
+    def ask():
+        asker = threading.Thread(target=lambda: answers.append(bench.queue.is_delivered))
+        askers.append(asker)
+        asker.start()
+        asker.join(0.1)
+
+    class Moment(Everything):
+        retains = property(lambda _: ask() or True)  # looked at while the run goes back
+
+    seat = bench.seat(Moment())
+    bench.put(1)
+    bench.queue.close()
+    if step == "take":
+        clock = SimpleNamespace(monotonic=lambda: ask() or time.monotonic())
+        monkeypatch.setattr(run_queue, "time", clock)  # looked at while the run is taken
+    bench.queue.take(seat, 0)
+    if step == "leave":
+        bench.queue.leave(seat)
+    for asker in askers:
+        asker.join(5)
+    assert answers == [False]
 
 
 def test_a_new_consumer_gets_one_message_and_a_quick_one_more_and_more():
