@@ -56,7 +56,9 @@ class Seat:
         finally:  # a signal may interrupt the wait
             lock.acquire()
             if not was_called and not self.is_waiting:
-                self._bell.acquire()  # called between the end of the time and the lock
+                # Called between the end of the time and the lock; or a signal's exception came
+                # when the call had been heard already.
+                self._bell.acquire(blocking=False)
             self.is_waiting = False
 
 

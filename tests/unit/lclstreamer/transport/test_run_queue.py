@@ -173,6 +173,37 @@ def test_taking_ends_in_time_and_when_everything_is_delivered():
     assert bench.queue.is_delivered
 
 
+def test_an_interrupt_when_the_call_has_just_been_heard_is_no_deadlock():
+    """Python raises what a signal's handler raises as soon as the wait has returned."""
+    bench = Bench()
+    seat = bench.seat()
+    bell, came_out = seat._bell, []
+
+    def hear(**how):
+        heard = bell.acquire(**how)
+        if heard and "timeout" in how:
+            raise KeyboardInterrupt
+        return heard
+
+    seat._bell = SimpleNamespace(acquire=hear, release=bell.release)
+
+    def take():
+        try:
+            bench.queue.take(seat, 60)
+        except KeyboardInterrupt as interrupt:
+            came_out.append(interrupt)
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    while not seat.is_waiting:
+        time.sleep(0.001)
+    bench.put()
+    thread.join(5)
+    assert came_out
+    assert bell.locked()
+    assert numbers(bench.queue.take(bench.seat(), 0)) == [0]
+
+
 def test_delivery_waits_for_what_is_held():
     bench = Bench()
     seat = bench.seat()
