@@ -142,7 +142,7 @@ class Courier:
                 followed.problem = str(error)
 
     def _look_at(self, jobid: str, followed: _Followed) -> None:
-        size = (followed.job.folder / "status.csv").stat().st_size
+        size = _log_bytes(followed.job)
         if size != followed.log_bytes:
             self._outbox.follow(jobid, followed.job.history())
             followed.log_bytes = size
@@ -163,15 +163,15 @@ class Courier:
             self._jobs[jobid] = _Followed(job, host)
 
     def _let_go(self, jobid: str, *, is_removed: bool) -> None:
-        job = self._jobs[jobid].job
-        if not is_removed and not job.state().is_final:
+        followed = self._jobs[jobid]
+        if not is_removed and not followed.job.state().is_final:
             return
         mark = self._watched / jobid
         mark.unlink(missing_ok=True)
         if is_removed:
             self._outbox.forget(jobid)
-        elif not job.state().is_final:
-            mark.touch()  # started again in this very moment
+        elif _log_bytes(followed.job) != followed.log_bytes:
+            mark.touch()  # started again in this very moment, and perhaps at its end again
             return
         del self._jobs[jobid]
 
@@ -237,6 +237,10 @@ class Courier:
             return f"{type(error).__name__}: {error}".rstrip(": ")
         self._is_back(self._in_flight[event.jobid])
         return None if 200 <= status < 300 else f"it answered {status}"
+
+
+def _log_bytes(job: Job) -> int:
+    return (job.folder / "status.csv").stat().st_size
 
 
 class Pauses:

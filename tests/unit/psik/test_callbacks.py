@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_lclstream.psik.callbacks.courier import CourierSettings
+from airflow_provider_lclstream.psik.callbacks.clients import CallbackClients
+from airflow_provider_lclstream.psik.callbacks.courier import Courier, CourierSettings
 from airflow_provider_lclstream.psik.callbacks.outbox import Outbox
 from airflow_provider_lclstream.psik.callbacks.signing import (
     callback_body,
@@ -16,12 +17,15 @@ from airflow_provider_lclstream.psik.callbacks.signing import (
     signed_headers,
     upstream_signature,
 )
+from airflow_provider_lclstream.psik.callbacks.start import watch
 from airflow_provider_lclstream.psik.callbacks.verifier import (
     CallbackVerifier,
     ForgedCallbackError,
     RepeatedCallbackError,
 )
-from airflow_provider_lclstream.psik.models import JobState, Transition
+from airflow_provider_lclstream.psik.models import JobSpec, JobState, Transition
+from airflow_provider_lclstream.psik.state_log import StateLog
+from airflow_provider_lclstream.psik.store import JobStore
 from lclstreamer.core.errors import BadInputError
 
 ROW = Transition(1795206817.8, 1, JobState.failed, "exit code 3")
@@ -155,3 +159,31 @@ def test_pauses_grow_to_a_bound() -> None:
     assert 0.5 <= settings.pause(0) <= 1
     assert 4 <= settings.pause(3) <= 8
     assert 30 <= settings.pause(50) <= 60
+
+
+def test_an_attempt_that_comes_and_goes_while_its_job_is_let_go_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = JobStore(tmp_path / "jobs")
+    job = store.create(JobSpec(script=":", callback="http://127.0.0.1:9/"))
+    log = StateLog(job.folder / "status.csv")
+    log.append(0, JobState.canceled)
+    watch(store.prefix, job.jobid)
+    courier = Courier(store, CourierSettings(), CallbackClients(None))
+    outbox = courier._outbox
+    courier._look()
+    outbox.delivered(outbox.due(NOW * 2)[0])
+
+    def start_and_fail(_: str) -> int:
+        """After the length of the log was looked at, before it is let go."""
+        log.append(1, JobState.queued)
+        watch(store.prefix, job.jobid)
+        log.append(1, JobState.failed)
+        return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "waiting", start_and_fail)
+        courier._look()
+    courier._look()
+    assert outbox.waiting(job.jobid) == 2
+    outbox.close()
