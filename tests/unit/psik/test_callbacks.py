@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,7 @@ from airflow_provider_lclstream.psik.callbacks.verifier import (
     ForgedCallbackError,
     RepeatedCallbackError,
 )
-from airflow_provider_lclstream.psik.models import JobSpec, JobState, Transition
+from airflow_provider_lclstream.psik.models import Callback, JobSpec, JobState, Transition
 from airflow_provider_lclstream.psik.state_log import StateLog
 from airflow_provider_lclstream.psik.store import JobStore
 from lclstreamer.core.errors import BadInputError
@@ -152,6 +155,25 @@ def test_the_outbox_follows_a_history_and_survives(tmp_path: Path) -> None:
     assert outbox.waiting() == 0
     assert event_id("1.0", 2) == "1.0/2"
     outbox.close()
+
+
+def test_of_threads_with_the_same_callback_one_accepts_it(
+    verifier: CallbackVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_there = threading.Barrier(2, timeout=20)
+
+    def parse_together(body: bytes) -> Callback:
+        all_there.wait()
+        return Callback.model_validate_json(body)
+
+    def verify(_: int) -> bool:
+        with contextlib.suppress(RepeatedCallbackError):
+            return bool(verifier.verify(_genuine(), BODY))
+        return False
+
+    monkeypatch.setattr("airflow_provider_lclstream.psik.callbacks.verifier._parse", parse_together)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(verify, range(2))) == [False, True]
 
 
 def test_pauses_grow_to_a_bound() -> None:
