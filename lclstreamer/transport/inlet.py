@@ -213,7 +213,6 @@ class Inlet:
         if self.end_document is None:
             self._broken_off("disconnected without ending its stream")
             return
-        self.record.close("end_of_stream")
         announced = self.end_document.get("messages")
         if announced != self.record.messages:
             self._problem(f"sent {announced} messages, but {self.record.messages} came")
@@ -222,6 +221,7 @@ class Inlet:
                 self.record.problems.append(f"{self.record.name}: {text}")
             else:
                 self._problem(f"ended, but not all could be sent: {text}")
+        self.record.close("end_of_stream")  # the last word: others judge by what stands there then
 
     def _broken_off(self, how: str, *, end: End = "disconnected", always: bool = False) -> None:
         pending_bytes = self._assembler.pending_bytes

@@ -12,6 +12,7 @@ import pytest
 from lclstreamer.core.errors import BadInputError, IncompleteStreamError, UnavailableError
 from lclstreamer.transport import sp, wire
 from lclstreamer.transport.connect import open_pull, open_push
+from lclstreamer.transport.records import PeerRecord
 from lclstreamer.transport.url import parse_endpoint
 
 LOOPBACK = "tcp://127.0.0.1:0"
@@ -91,6 +92,31 @@ def test_a_producer_that_could_not_send_everything_says_so_with_the_end():
         assert [bytes(message) for message in pull] == [b"all there is"]
         thread.join(20)
     assert result[0].confirmed_messages == 1
+    assert pull.end.reason == "incomplete"
+    assert "message 7 found no room" in pull.end.problems[0]
+
+
+def test_what_is_missing_is_known_when_another_producer_finds_that_all_have_ended(
+    monkeypatch, wait_for
+):
+    """The one that leaves last by a hair ends the stream for the other as well."""
+    close, other_left = PeerRecord.close, threading.Event()
+
+    def close_and_let_the_other_leave(record, end):
+        close(record, end)
+        if record.name == "rank 0":
+            other_left.wait(5)
+
+    monkeypatch.setattr(PeerRecord, "close", close_and_let_the_other_leave)
+    with open_pull(LOOPBACK, listen=True, expected_producers=2) as pull:
+        pushes = [open_push(pull.endpoint, name=f"rank {rank}") for rank in (0, 1)]
+        first, _ = in_background(lambda: pushes[0].close(20, missing=["message 7 found no room"]))
+        wait_for(lambda: any(one.record.end for one in pull._producers), what="rank 0's end")
+        second, _ = in_background(lambda: pushes[1].close(20))
+        assert list(pull) == []
+        other_left.set()
+        first.join(20)
+        second.join(20)
     assert pull.end.reason == "incomplete"
     assert "message 7 found no room" in pull.end.problems[0]
 
