@@ -75,6 +75,7 @@ class Authority:
         accept_unproven: bool = False,
         replace: bool = False,
         several_keys: bool = False,
+        unless_revoked: str | None = None,
     ) -> Introduction:
         """Certify a key under the name that the grant decides.
 
@@ -86,6 +87,8 @@ class Authority:
             replace: the name moves to this key; its certificates for other keys are revoked.
             several_keys: the name may have several keys at once; only where the requester was
                 just proved to be the one named, as the signer does.
+            unless_revoked: the serial number of the certificate that the requester showed; it may
+                have been revoked since it was looked at.
 
         Raises:
             PermissionDeniedError: possession is not proved, the name belongs to another key, or
@@ -110,6 +113,8 @@ class Authority:
 
         with self.record.transaction() as connection:
             self._require_usable_key(connection, issue)
+            if find(connection, "serial = ? AND revoked_at IS NOT NULL", unless_revoked or ""):
+                raise _not_renewed(unless_revoked)
             replaced = not several_keys and self._take_name(connection, issue, replace=replace)
             insert(connection, issue)
             if replaced:
@@ -197,13 +202,22 @@ class Authority:
             or found[0].status != "valid"
             or identity_of(read_certificate(found[0].certificate)).fingerprint != peer.fingerprint
         ):
-            raise PermissionDeniedError(
-                f"the certificate {peer.serial} cannot be renewed here",
-                mend="ask the authority for a new introduction",
-            )
-        return self.renew_issue(found[0], request, requested_by=f"renewal by {peer.principal}")
+            raise _not_renewed(peer.serial)
+        return self.renew_issue(
+            found[0],
+            request,
+            requested_by=f"renewal by {peer.principal}",
+            unless_revoked=peer.serial,
+        )
 
-    def renew_issue(self, former: Issue, request: KeyRequest, *, requested_by: str) -> Introduction:
+    def renew_issue(
+        self,
+        former: Issue,
+        request: KeyRequest,
+        *,
+        requested_by: str,
+        unless_revoked: str | None = None,
+    ) -> Introduction:
         """Certify a key under the names of an earlier issue."""
         certificate = read_certificate(former.certificate)
         try:
@@ -215,7 +229,13 @@ class Authority:
         kind, role = former.kind, former.role
         grant = Grant(kind, certificate.subject, role, self.policy.lifetime(kind), names)  # type: ignore[arg-type]
         # The name is theirs already, whatever other keys it has: that is what the former one says.
-        return self.issue(request, grant, requested_by=requested_by, several_keys=True)
+        return self.issue(
+            request,
+            grant,
+            requested_by=requested_by,
+            several_keys=True,
+            unless_revoked=unless_revoked,
+        )
 
     def introduction(self, signed: x509.Certificate) -> Introduction:
         """The introduction that carries a certificate to its holder."""
@@ -230,14 +250,16 @@ class Authority:
         Raises:
             BadInputError: nothing valid by that name was issued here.
         """
-        known = self.record.issues(serial=which.lower()) or self.record.issues(principal=which)
-        chosen = [one for one in known if one.revoked_at is None]
-        if not chosen:
-            what = "is already revoked" if known else "was not issued here"
-            raise BadInputError(
-                f"{which!r} {what}", mend="`lclstream certified list` shows what was issued"
-            )
         with self.record.transaction() as connection:
+            # Chosen under the lock too: a renewal just before it is taken back with the rest.
+            known = find(connection, "serial = ?", which.lower())
+            known = known or find(connection, "principal = ?", which)
+            chosen = [one for one in known if one.revoked_at is None]
+            if not chosen:
+                what = "is already revoked" if known else "was not issued here"
+                raise BadInputError(
+                    f"{which!r} {what}", mend="`lclstream certified list` shows what was issued"
+                )
             for one in chosen:
                 mark_revoked(connection, one.serial, reason)
             self._sign_list(connection)
@@ -261,3 +283,10 @@ class Authority:
         make_folder(self.list_file.parent)
         write_file(self.list_file, pem)
         return pem
+
+
+def _not_renewed(serial: str | None) -> PermissionDeniedError:
+    return PermissionDeniedError(
+        f"the certificate {serial} cannot be renewed here",
+        mend="ask the authority for a new introduction",
+    )

@@ -180,8 +180,8 @@ def insert(connection: sqlite3.Connection, issue: Issue) -> None:
 
 
 def find(connection: sqlite3.Connection, where: str, *values: str) -> list[Issue]:
-    """The issues that fit a condition of ours, inside a transaction."""
-    query = f"SELECT {', '.join(_COLUMNS)} FROM issues WHERE {where}"  # noqa: S608 (own conditions)
+    """The issues that fit a condition of ours, inside a transaction, oldest first."""
+    query = f"SELECT {', '.join(_COLUMNS)} FROM issues WHERE {where} ORDER BY issued_at, rowid"  # noqa: S608 (own conditions)
     return [Issue(**dict(row)) for row in connection.execute(query, values)]
 
 

@@ -26,6 +26,7 @@ from airflow_provider_lclstream.certified.names import (
     person_name,
     service_name,
 )
+from airflow_provider_lclstream.certified.record import Record
 from lclstreamer.core.errors import BadInputError, OutputError, PermissionDeniedError
 from lclstreamer.transport.peer import identity_of
 from lclstreamer.transport.revocation import load_lists
@@ -152,6 +153,39 @@ def test_renewal_keeps_the_names_and_needs_a_valid_certificate(authority, tmp_pa
     stranger = identity_of(alice.own_certificate())
     with pytest.raises(PermissionDeniedError, match="cannot be renewed"):
         authority.renew(stranger, request_of(alice))
+
+
+def test_a_renewal_that_meets_a_revocation_is_refused(authority, tmp_path, facility, monkeypatch):
+    alice, thief = person(tmp_path / "alice", "alice"), person(tmp_path / "thief", "x")
+    shown, entry = identity_of(introduce(facility, alice, "alice").signed), Authority._entry
+
+    def revoke_first(self, *arguments):
+        authority.revoke("uid:alice", reason="laptop stolen")
+        return entry(self, *arguments)
+
+    monkeypatch.setattr(Authority, "_entry", revoke_first)
+    with pytest.raises(PermissionDeniedError, match="cannot be renewed"):
+        authority.renew(shown, request_of(thief))  # for a key that nobody knows yet
+    assert [one.status for one in authority.record.issues(principal="uid:alice")] == ["revoked"]
+
+
+def test_a_revocation_that_meets_a_renewal_takes_both_back(
+    authority, tmp_path, facility, monkeypatch
+):
+    alice, thief = person(tmp_path / "alice", "alice"), person(tmp_path / "thief", "x")
+    shown = identity_of(introduce(facility, alice, "alice").signed)
+    transaction, renewed = Record.transaction, []
+
+    def renew_first(self):
+        if not renewed:
+            renewed.append(True)
+            authority.renew(shown, request_of(thief))
+        return transaction(self)
+
+    monkeypatch.setattr(Record, "transaction", renew_first)
+    assert len(authority.revoke("uid:alice", reason="laptop stolen")) == 2
+    statuses = [one.status for one in authority.record.issues(principal="uid:alice")]
+    assert statuses == ["revoked", "revoked"]
 
 
 def test_everything_is_recorded_before_it_leaves(authority, tmp_path, monkeypatch):
