@@ -11,7 +11,7 @@ from typing import Any
 
 from lclstreamer.core.errors import BadInputError
 from lclstreamer.transport import sp
-from lclstreamer.transport.records import PeerRecord
+from lclstreamer.transport.records import End, PeerRecord
 from lclstreamer.transport.run_queue import RunQueue, Seat
 from lclstreamer.transport.runs import Run
 from lclstreamer.transport.window import FairShare, Window
@@ -68,6 +68,7 @@ class Outlet:
         self._is_within_run = False
         self._is_aborted = False
         self._is_finishing = False
+        self._end: End = "disconnected"
 
     def run(self, on_start: Callable[[Outlet], None], on_end: Callable[[Outlet], None]) -> None:
         """Serve the consumer; ``on_start`` is called once it has proved to be one."""
@@ -233,7 +234,7 @@ class Outlet:
                 break
             if unsent != (unsent := self._wire.unsent_bytes()):
                 deadline = time.monotonic() + FINISH_SECONDS  # slow, but it goes on
-        self.record.close("end_of_stream" if self.record.confirms else "closed")
+        self._end = "end_of_stream" if self.record.confirms else "closed"
 
     def _lost(self, reason: str) -> None:
         if not self._is_finishing or not self.record.confirms:
@@ -250,7 +251,7 @@ class Outlet:
         self.record.returned_messages += self._queue.leave(self.seat)
         if self.record.confirms:
             self.record.acknowledged_bytes = self.seat.acknowledged_bytes
-        self.record.close("disconnected")
+        self.record.close(self._end)  # the last word: others judge by what stands there then
 
     def _problem(self, what: str) -> None:
         self.record.problems.append(f"consumer {self.record.name}: {what}")

@@ -121,6 +121,28 @@ def test_what_is_missing_is_known_when_another_producer_finds_that_all_have_ende
     assert "message 7 found no room" in pull.end.problems[0]
 
 
+def test_what_a_plain_consumer_left_behind_is_in_the_report(monkeypatch, wait_for):
+    close = PeerRecord.close
+
+    def close_and_linger(record, end):
+        close(record, end)
+        time.sleep(0.2)  # the sender looks for it all the time
+
+    monkeypatch.setattr(PeerRecord, "close", close_and_linger)
+    push = open_push(LOOPBACK, listen=True)
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect((push.endpoint.host, push.endpoint.port))
+        plain.sendall(sp.greeting(sp.PULL))
+        push.send(bytes(200_000))
+        wait_for(lambda: push._consumers and push._consumers[0].record.messages, what="sending")
+        closing, report = in_background(lambda: push.close(20))
+        wait_for(lambda: push._queue.is_delivered, what="the end of the queue")
+        plain.shutdown(socket.SHUT_WR)
+        closing.join(20)
+    assert "bytes under way" in " ".join(report[0].problems)
+
+
 def test_several_producers_into_one_socket():
     pull = open_pull(LOOPBACK, listen=True, expected_producers=3)
     batches = [[f"{i}:{j}".encode() for j in range(500)] for i in range(3)]
