@@ -45,6 +45,7 @@ class PsikBackend:
         if self.settings.remote_url.startswith("http://"):
             service_place(self.settings.remote_url)  # refused here, not once there are jobs
         self._spoken: dict[str, UpstreamJobs] = {}
+        self._found_dialect: str | None = None
 
     def check(self, spec: JobSpec) -> None:
         """Refuse a job that needs a directory of this machine."""
@@ -92,11 +93,18 @@ class PsikBackend:
             found |= self._ours.observe(wanted)
         return found
 
-    @functools.cached_property
+    @property
     def _dialect(self) -> str:
-        """The best dialect that both sides speak; asked once."""
+        """The best dialect that both sides speak; asked for until it is known."""
         if self.settings.dialect != "auto":
             return self.settings.dialect
+        if self._found_dialect is None:
+            # Python 3.11's cached_property has one lock for all backends: whoever asked a service
+            # that hangs would keep the others from asking theirs.
+            self._found_dialect = self._find_dialect()
+        return self._found_dialect
+
+    def _find_dialect(self) -> str:
         for dialect in ("v4", "v3", "v2"):
             with contextlib.suppress(BadInputError):
                 self._ask("GET", f"/{dialect}/backends")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -152,6 +154,29 @@ def test_plain_http_goes_nowhere_else(url: str) -> None:
     config = BackendConfig(type="psik", attributes={"remote_url": url})
     with pytest.raises(ConfigurationError, match="not on this machine"):
         PsikBackend("far", config, Path("/nowhere"))
+
+
+def test_a_service_that_hangs_keeps_no_other_from_being_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def ask(backend: PsikBackend, _method: str, _path: str) -> None:
+        if backend.name == "slow":
+            is_asked.set()
+            assert may_answer.wait(30)
+
+    monkeypatch.setattr(PsikBackend, "_ask", ask)
+    config = BackendConfig(type="psik", attributes={"remote_url": "http://127.0.0.1:9"})
+    slow, quick = (PsikBackend(name, config, Path("/nowhere")) for name in ("slow", "quick"))
+    with ThreadPoolExecutor(2) as pool:
+        asking = pool.submit(getattr, slow, "_dialect")
+        assert is_asked.wait(20)
+        try:
+            assert pool.submit(getattr, quick, "_dialect").result(10) == "v4"
+        finally:
+            may_answer.set()
+        assert asking.result(20) == "v4"
 
 
 def test_what_is_no_url_is_told() -> None:
