@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +58,6 @@ class Buffer:
         self._problems: list[str] = []
         self._asked: set[Stimulus] = set()
         self._stop_at: float | None = None
-        self._wake = threading.Event()
         self._begun = time.monotonic()
         self._moved_at = self._looked_at = self._begun
         self._moved: tuple[int, ...] = ()
@@ -94,8 +92,7 @@ class Buffer:
 
     def drain(self) -> None:
         """Take nothing more in, deliver the rest, and end."""
-        self._asked.add(Stimulus.DRAIN_ASKED)
-        self._wake.set()
+        self._asked.add(Stimulus.DRAIN_ASKED)  # no event or lock: signal handlers come here
 
     def stop(self) -> None:
         """The same within the stop timeout; a second call ends at once."""
@@ -120,8 +117,7 @@ class Buffer:
                     self._enter(stimulus)
             if self.state is State.DRAINING:
                 self._drain_further()
-            self._wake.wait(TICK_SECONDS)
-            self._wake.clear()
+            time.sleep(TICK_SECONDS)
         self._end()
         ledger = self.ledger(is_final=True)
         write_json(self.settings.directory / LEDGER_FILE, ledger.to_json())
