@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import tarfile
 import tempfile
@@ -82,6 +83,14 @@ def write_below(folder: Path, name: str, tar: tarfile.TarFile, member: tarfile.T
     if content is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with content, path.open("wb") as stream:
-        shutil.copyfileobj(content, stream)
-    path.chmod(member.mode & 0o755 | 0o600)
+    # Put in place whole: another process may fetch the same results, and must not cut a file that
+    # somebody reads by now, because the job's end is recorded.
+    aside = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with content, aside.open("wb") as stream:
+            shutil.copyfileobj(content, stream)
+        aside.chmod(member.mode & 0o755 | 0o600)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
