@@ -134,16 +134,13 @@ def store_file(root: Path, parts: list[str], pieces: Iterable[bytes], limit_byte
 
 
 def read_pieces(handle: int, start: int, length: int, size: int = 2**18) -> Iterator[bytes]:
-    """The bytes of an open file from ``start`` on, in pieces; closes the descriptor."""
-    try:
-        while length > 0:
-            piece = os.pread(handle, min(size, length), start)
-            if not piece:
-                return
-            start, length = start + len(piece), length - len(piece)
-            yield piece
-    finally:
-        os.close(handle)
+    """The bytes of an open file from ``start`` on, in pieces."""
+    while length > 0:
+        piece = os.pread(handle, min(size, length), start)
+        if not piece:
+            return
+        start, length = start + len(piece), length - len(piece)
+        yield piece
 
 
 def _write(folder: int, name: str, pieces: Iterable[bytes], limit_bytes: int) -> int:

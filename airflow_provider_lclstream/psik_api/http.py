@@ -165,8 +165,23 @@ def _stream(
     if wanted_range is not None and (start, length) != (0, size):
         headers["content-range"] = f"bytes {start}-{start + length - 1}/{size}"
         status = 206
-    pieces: Iterator[bytes] = read_pieces(handle, start, length)
-    return StreamingResponse(pieces, status, headers, media_type="application/octet-stream")
+    return _PartOfFile(handle, read_pieces(handle, start, length), status, headers)
+
+
+class _PartOfFile(StreamingResponse):
+    """Gives pieces of an open file, and closes it, also where the client left before the first."""
+
+    def __init__(
+        self, handle: int, pieces: Iterator[bytes], status: int, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(pieces, status, headers, media_type="application/octet-stream")
+        self._handle = handle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            os.close(self._handle)
 
 
 def parse_range(text: str | None, size: int) -> tuple[int, int] | None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_provider_lclstream.psik.job import JobNotFoundError
+from airflow_provider_lclstream.psik.models import JobSpec
+from airflow_provider_lclstream.psik.store import JobStore
 from airflow_provider_lclstream.psik_api.folders import listing, opened, parts_of, store_file
-from airflow_provider_lclstream.psik_api.http import parse_range
+from airflow_provider_lclstream.psik_api.http import file_answer, parse_range
 from lclstreamer.core.errors import BadInputError
 
 
@@ -100,3 +105,28 @@ def test_a_link_is_replaced_not_followed(root: Path) -> None:
 )
 def test_ranges(text: str | None, chosen: tuple[int, int] | None) -> None:
     assert parse_range(text, 10) == chosen
+
+
+def _open_files(folder: Path) -> list[Path]:
+    targets = [link.resolve() for link in Path("/proc/self/fd").iterdir()]
+    return [path for path in targets if path.is_relative_to(folder)]
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_file_is_closed_also_where_the_client_left_before_its_first_piece(
+    tmp_path: Path, is_gone: bool
+) -> None:
+    job = JobStore(tmp_path).create(JobSpec(script=":"), files={"big": "x" * 2**20})
+    answer, sent = file_answer(job, "big", {}), list[bytes]()
+
+    async def receive() -> MutableMapping[str, Any]:
+        if not is_gone:
+            await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message.get("body", b""))
+
+    asyncio.run(answer({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send))
+    assert len(b"".join(sent)) == (0 if is_gone else 2**20)
+    assert _open_files(tmp_path) == []
