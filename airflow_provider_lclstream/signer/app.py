@@ -113,21 +113,23 @@ class SignerApplication:
         await send_bytes(send, 429, body, "application/problem+json", after)
 
     async def _sign(self, caller: Caller, scope: Scope, receive: Receive) -> object:
-        name = caller.login_name(minimum_uid=self._settings.minimum_uid)
         text = _query(scope, "cert").encode() or await read_body(receive, MAXIMUM_TEXT_BYTES)
-        introduction = await asyncio.to_thread(self._issue, name, text, caller)
-        logger.info("certificate issued", extra={"login": name, "uid": caller.uid})
+        introduction = await asyncio.to_thread(self._issue, text, caller)
         return introduction.to_json()
 
-    def _issue(self, name: str, text: bytes, caller: Caller) -> Introduction:
+    def _issue(self, text: bytes, caller: Caller) -> Introduction:
+        # In a thread: a machine may have to ask a directory on the network for the name.
+        name = caller.login_name(minimum_uid=self._settings.minimum_uid)
         grant = Grant("person", person_name(name, name), "client", self._settings.lifetime)
-        return Authority(self._folder).issue(
+        introduction = Authority(self._folder).issue(
             read_request(text),
             grant,
             requested_by=f"uid {caller.uid} pid {caller.pid}",
             accept_unproven=True,  # the contract sends certificates; the kernel proves the name
             several_keys=True,
         )
+        logger.info("certificate issued", extra={"login": name, "uid": caller.uid})
+        return introduction
 
     async def _issued(self, caller: Caller, _scope: Scope, _receive: Receive) -> object:
         return [one.to_json() for one in await asyncio.to_thread(self._own, caller)]
