@@ -95,6 +95,7 @@ class Side(Generic[SpKind, ZmqKind]):
         self._lock = threading.Lock()
         self._came: list[SpKind] = []
         self._left = 0
+        self._is_closed = False
         self._listeners: list[Listener] = []
         self._zmq: list[ZmqKind] = []
         self._zmq_threads: list[threading.Thread] = []
@@ -128,6 +129,9 @@ class Side(Generic[SpKind, ZmqKind]):
     def _note_came(self, peer: SpKind) -> None:
         with self._lock:
             self._came.append(peer)
+            came_too_late = self._is_closed
+        if came_too_late:  # it was greeting when the others were told to end
+            peer.abort()
 
     def _note_left(self, _peer: SpKind) -> None:
         with self._lock:
@@ -175,6 +179,8 @@ class Side(Generic[SpKind, ZmqKind]):
 
     def close(self) -> None:
         """Accept no more peers."""
+        with self._lock:
+            self._is_closed = True
         for listener in self._listeners:
             listener.close()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 
+from lclstreamer.transport import sp
+from lclstreamer.transport.connect import open_pull, open_push
 from nng_stream.forwarder import Buffer
+from nng_stream.lifecycle import State
 from nng_stream.settings import BufferSettings
 
 
@@ -24,3 +28,28 @@ def test_a_signal_may_come_between_any_two_lines(tmp_path):
     serving.start()
     serving.join(20)
     assert not serving.is_alive()
+
+
+def test_who_was_greeting_when_the_ports_closed_is_turned_away(tmp_path, wait_for):
+    """Its messages would come behind the end that consumers have been told."""
+    settings = BufferSettings(directory=tmp_path, expected_producers=1, expected_consumers=2)
+    buffer = Buffer(settings)
+    serving = threading.Thread(target=buffer.run, daemon=True)
+    serving.start()
+    (inlet, _), (outlet, _) = buffer.inlets.endpoints, buffer.outlets.endpoints
+    with socket.create_connection((inlet.host, inlet.port), 20) as late:
+        assert late.recv(sp.GREETING_BYTES, socket.MSG_WAITALL) == sp.greeting(sp.PULL)
+        push = open_push(inlet)
+        push.send(b"all there is")
+        assert push.close(20).problems == []
+        with open_pull(outlet) as pull:
+            assert [bytes(message) for message in pull] == [b"all there is"]
+        assert pull.end.ledger["received"]["messages"] == 1
+        late.sendall(sp.greeting(sp.PUSH) + sp.frame_header(8) + b"too late")
+        wait_for(lambda: buffer.inlets.census.seen == 2, what="the late producer's greeting")
+        wait_for(lambda: buffer.inlets.is_done, what="the late producer's end")
+    with open_pull(outlet) as pull:
+        assert list(pull) == []
+    serving.join(20)
+    assert buffer.state is State.FINISHED
+    assert buffer.ledger(is_final=True).received.messages == 1
