@@ -176,7 +176,8 @@ class Job:
             for entry in entries:
                 # A link that a script has put there leads to what is not this job's.
                 if entry.is_file(follow_symlinks=False):
-                    sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+                    with contextlib.suppress(FileNotFoundError):  # its script removed it just now
+                        sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
         return dict(sorted(sizes.items()))
 
     def log(self, name: str) -> str:

@@ -79,7 +79,10 @@ def listing(
     left = [MAX_ENTRIES] if budget is None else budget
     found: dict[str, dict[str, Any]] = {}
     for name in sorted(os.listdir(handle)):
-        facts = os.stat(name, dir_fd=handle, follow_symlinks=False)
+        try:
+            facts = os.stat(name, dir_fd=handle, follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # the job has removed it just now
         left[0] -= 1
         if left[0] < 0:
             break

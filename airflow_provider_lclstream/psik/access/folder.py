@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -201,11 +202,13 @@ def _files_below(root: Path) -> Iterator[FileFacts]:
     for folder, _, names in os.walk(root):
         for name in names:
             path = Path(folder) / name
-            if path.is_symlink() or not path.is_file():
-                continue
-            facts = path.stat()
-            where = printable(path.relative_to(root).as_posix())
-            yield FileFacts(path=where, size=facts.st_size, mtime=facts.st_mtime)
+            try:
+                facts = path.lstat()
+            except FileNotFoundError:
+                continue  # the job has removed it just now
+            if stat.S_ISREG(facts.st_mode):
+                where = printable(path.relative_to(root).as_posix())
+                yield FileFacts(path=where, size=facts.st_size, mtime=facts.st_mtime)
 
 
 def _file_of(job: Job, name: str) -> Path:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import multiprocessing
 import os
 import stat
 import threading
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from airflow_provider_lclstream.psik.access.folder import FolderAccess
 from airflow_provider_lclstream.psik.backends import open_backend
 from airflow_provider_lclstream.psik.backends.base import Backend
 from airflow_provider_lclstream.psik.job import Job, JobNotFoundError
@@ -252,6 +255,44 @@ def test_logs_are_read_in_pieces(store: JobStore) -> None:
     for name in ("stdout.2", "../spec.json", "/etc/passwd"):
         with pytest.raises(JobNotFoundError):
             job.log(name)
+
+
+def test_a_log_that_goes_while_it_is_listed_is_left_out(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = store.create(SPEC)
+    for name in ("goes", "stays"):
+        (job.folder / "log" / name).write_text("1")
+    scandir = os.scandir
+
+    @contextlib.contextmanager
+    def remove_after(folder: Path | str) -> Generator[list[os.DirEntry[str]]]:
+        with scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        Path(folder, "goes").unlink()
+        yield found
+
+    monkeypatch.setattr(os, "scandir", remove_after)
+    assert job.log_sizes() == {"stays": 1}
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2])
+def test_a_file_that_goes_between_two_looks_at_it_spoils_no_list(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    job = store.create(SPEC, files={"goes": "1", "stays": "1"})
+    stat_of, left = Path.stat, [looks]
+
+    def look(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.name == "goes":
+            left[0] -= 1
+            if left[0] < 0:
+                path.unlink(missing_ok=True)
+        return stat_of(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", look)
+    listed = {facts.path for facts in FolderAccess(store).files(job.jobid)}
+    assert listed - {"goes"} == {"stays"}
 
 
 def test_a_job_that_was_never_submitted_is_canceled_and_started(store: JobStore) -> None:

@@ -63,6 +63,21 @@ def test_a_listing_shows_files_and_folders_only(root: Path) -> None:
     assert set(found["sub"]["children"]) == {"b.txt"}
 
 
+def test_a_file_that_goes_while_it_is_listed_is_left_out(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = os.listdir
+
+    def remove_after(folder: int) -> list[str]:
+        found = names(folder)
+        (root / "a.txt").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(os, "listdir", remove_after)
+    with opened(root, []) as handle:
+        assert set(listing(handle)) == {"sub"}
+
+
 def test_files_are_written_whole_or_not_at_all(root: Path) -> None:
     assert store_file(root, ["new", "deep", "c"], iter([b"12", b"34"]), 10) == 4
     assert (root / "new" / "deep" / "c").read_bytes() == b"1234"
