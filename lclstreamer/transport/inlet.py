@@ -164,7 +164,8 @@ class Inlet:
         while True:
             view = assembler.room(_ROOM_SECONDS)
             if view is None or self._is_aborted or self._is_leaving:
-                self._broken_off("was cut off from this side", end="drained")
+                is_amid = self.record.messages > 0  # nobody knows what else was on its way
+                self._broken_off("was cut off from this side", end="drained", always=is_amid)
                 self._discard()
                 return
             owes = self._owes

@@ -142,6 +142,10 @@ class ZmqInlet:
                     quiet_since = time.monotonic()
                 elif self._is_over() and time.monotonic() - quiet_since >= _QUIET_SECONDS:
                     return
+            if self._socket.seen and not self._socket.connected:
+                self.record.problems.append(
+                    f"{self.record.name}: cut off; what was still on its way is not known"
+                )
         finally:
             self._put(self._packer.take())
             self._packer.release()

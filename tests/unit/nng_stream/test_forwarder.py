@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
 
-from lclstreamer.transport import sp
-from lclstreamer.transport.connect import open_pull, open_push
 from nng_stream.forwarder import Buffer
 from nng_stream.lifecycle import State
 from nng_stream.settings import BufferSettings
+
+from lclstreamer.transport import sp
+from lclstreamer.transport.connect import open_pull, open_push
 
 
 def test_a_signal_may_come_between_any_two_lines(tmp_path):
@@ -53,3 +55,33 @@ def test_who_was_greeting_when_the_ports_closed_is_turned_away(tmp_path, wait_fo
     serving.join(20)
     assert buffer.state is State.FINISHED
     assert buffer.ledger(is_final=True).received.messages == 1
+
+
+def test_a_plain_producer_that_a_drain_cuts_off_amid_its_messages_is_a_problem(tmp_path, wait_for):
+    """It cannot say how many there were, and whoever sees no problem takes them for all."""
+    buffer = Buffer(BufferSettings(directory=tmp_path))
+    serving = threading.Thread(target=buffer.run, daemon=True)
+    serving.start()
+    inlet, _ = buffer.inlets.endpoints
+    with socket.create_connection((inlet.host, inlet.port), 20) as plain:
+        plain.sendall(sp.greeting(sp.PUSH))
+        stop = threading.Event()
+
+        def send():
+            with contextlib.suppress(OSError):
+                while not stop.wait(0.001):
+                    plain.sendall(sp.frame_header(1) + b"x")
+
+        sending = threading.Thread(target=send, daemon=True)
+        sending.start()
+        wait_for(lambda: buffer.inlets.records() and buffer.inlets.records()[0].messages > 3)
+        buffer.inlets.drain()
+        buffer.inlets.abort()  # as after the time of grace
+        wait_for(lambda: buffer.inlets.is_done, what="the end of the connection")
+        stop.set()
+        sending.join(20)
+    (problem,) = buffer.ledger().problems
+    assert "cut off" in problem
+    buffer.stop()
+    buffer.stop()
+    serving.join(20)

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from lclstreamer.transport.run_queue import RunQueue
+from lclstreamer.transport.run_queue import RunQueue, Seat
 from lclstreamer.transport.slabs import SlabPool
 from lclstreamer.transport.url import parse_endpoint
+from lclstreamer.transport.window import Everything
 from lclstreamer.transport.zmq_inlet import ZmqInlet
 
 zmq = pytest.importorskip("zmq")
@@ -43,3 +44,31 @@ def test_a_message_that_came_when_there_was_no_room_any_more_is_told(payload_byt
     assert f"a message of {payload_bytes} bytes that had come was dropped" in " ".join(
         inlet.record.problems
     )
+
+
+def test_messages_of_a_producer_that_has_left_are_not_lost_without_a_word():
+    pool = SlabPool(20_000)
+    queue = RunQueue(pool)
+    inlet = ZmqInlet(
+        parse_endpoint("zmq+tcp://127.0.0.1:0"), pool, queue, listen=True, max_message_bytes=1 << 20
+    )
+    with zmq.Context() as context, context.socket(zmq.PUSH) as producer:
+        producer.connect(str(inlet.endpoint).removeprefix("zmq+"))
+        for _ in range(3):
+            producer.send(bytes(14_000))
+    deadline = time.monotonic() + 20
+    while not inlet.peers_left and time.monotonic() < deadline:
+        inlet._socket.await_events(0.05)  # its end is known before its messages are taken
+    thread = threading.Thread(target=inlet.run, args=(lambda _: None, lambda _: None), daemon=True)
+    thread.start()
+    while not pool._line and time.monotonic() < deadline:
+        time.sleep(0.01)
+    inlet.drain()
+    inlet.abort()
+    seat = Seat(Everything())
+    queue.join(seat)
+    while thread.is_alive() and time.monotonic() < deadline:
+        if (run := queue.take(seat, 0.05)) is not None:
+            queue.end(seat, run)
+    assert inlet.record.messages == 2
+    assert "what was still on its way is not known" in " ".join(inlet.record.problems)
