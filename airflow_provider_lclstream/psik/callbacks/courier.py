@@ -109,7 +109,9 @@ class Courier:
                     self._look()
                     for event in self._ready():
                         tasks.create_task(self._deliver(event))
-                    if until_idle and not self._jobs and not self._in_flight:
+                    # While a backend is still being asked it goes on: new jobs may need it.
+                    is_asking = self._asking is not None and not self._asking.done()
+                    if until_idle and not (self._jobs or self._in_flight or is_asking):
                         return
                     await asyncio.sleep(LOOK_SECONDS)
         finally:

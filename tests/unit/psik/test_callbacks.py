@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +23,7 @@ from airflow_provider_lclstream.psik.callbacks.signing import (
     signed_headers,
     upstream_signature,
 )
-from airflow_provider_lclstream.psik.callbacks.start import watch
+from airflow_provider_lclstream.psik.callbacks.start import watch, watched
 from airflow_provider_lclstream.psik.callbacks.verifier import (
     CallbackVerifier,
     ForgedCallbackError,
@@ -209,3 +212,43 @@ def test_an_attempt_that_comes_and_goes_while_its_job_is_let_go_is_told(
     courier._look()
     assert outbox.waiting(job.jobid) == 2
     outbox.close()
+
+
+def test_a_courier_with_nothing_left_but_a_slow_backend_still_sees_new_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_for: Callable[..., Any]
+) -> None:
+    store = JobStore(tmp_path / "jobs")
+    jobs = [store.create(JobSpec(script=":", callback="http://127.0.0.1:9/")) for _ in range(2)]
+    is_asked, may_answer, told = threading.Event(), threading.Event(), list[str]()
+
+    def reconcile(_: object) -> None:
+        is_asked.set()
+        assert may_answer.wait(30)
+
+    async def post(_: str, body: bytes, __: dict[str, str]) -> int:
+        told.append(Callback.model_validate_json(body).jobid)
+        return 200
+
+    def is_told(jobid: str) -> bool:
+        return jobid in told and not watched(store.prefix)
+
+    async def deliver() -> None:
+        courier = Courier(store, CourierSettings(), CallbackClients(None))
+        monkeypatch.setattr(courier.clients, "post", post)
+        running = asyncio.create_task(courier.run(until_idle=True))
+        await asyncio.to_thread(is_asked.wait, 20)
+        for job in jobs:
+            # The one it asks about ends otherwise; when it has told that, the other one comes.
+            StateLog(job.folder / "status.csv").append(0, JobState.canceled)
+            watch(store.prefix, job.jobid)
+            await asyncio.to_thread(wait_for, lambda jobid=job.jobid: is_told(jobid))
+        may_answer.set()
+        await running
+
+    monkeypatch.setattr("airflow_provider_lclstream.psik.callbacks.courier.reconcile", reconcile)
+    watch(store.prefix, jobs[0].jobid)
+    try:
+        asyncio.run(deliver())
+    finally:
+        may_answer.set()
+    assert told == [job.jobid for job in jobs]
