@@ -135,7 +135,7 @@ class RunEventService:
     def counts(self) -> Counter[str]:
         """Outcomes so far, by kind, the rejected ones among them."""
         # Copied in one piece: whoever asks for metrics does so in a thread of its own.
-        return +Counter(self._dispatcher.counts, rejected=self.rejected)
+        return +Counter({**self._dispatcher.counts, "rejected": self.rejected})
 
     def stop(self) -> None:
         """End after the message that is being worked on; may be called from anywhere."""
