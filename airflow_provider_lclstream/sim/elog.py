@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 from airflow_provider_lclstream.sim.elog_book import ElogBook, NoSuchPageError, Published
 from airflow_provider_lclstream.sim.elog_routes import Reply, answer
 from lclstreamer.core.errors import BadInputError, UnavailableError
+from lclstreamer.event_sources.base import StopFlag
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +159,7 @@ def serve(
     bootstrap: str, experiment: str, instrument: str, port: int, *, on_ready: Callable[[str], None]
 ) -> None:
     """Run an Elog with one experiment until SIGTERM or SIGINT."""
-    stop = threading.Event()
+    stop = StopFlag()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     book = ElogBook()
@@ -166,6 +168,6 @@ def serve(
     server.start()
     try:
         on_ready(server.url)
-        stop.wait()
+        stop.wait(math.inf)
     finally:
         server.close()

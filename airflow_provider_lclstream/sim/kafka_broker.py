@@ -7,13 +7,14 @@ last one's session to end.
 
 from __future__ import annotations
 
+import math
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
 from lclstreamer.core.errors import MissingDependencyError, UnavailableError
+from lclstreamer.event_sources.base import StopFlag
 
 TOPICS = ("runs", "file_catalog", "experiment_switch", "instrument_standby", "experiments")
 """The topics of the Elog that concern runs."""
@@ -54,7 +55,7 @@ def serve(
     address_file: Path | None = None, *, on_ready: Callable[[str], None] = lambda _address: None
 ) -> None:
     """Run a broker until SIGTERM or SIGINT; its address is written into a file when it is up."""
-    stop = threading.Event()
+    stop = StopFlag()
 
     def _stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
@@ -67,5 +68,5 @@ def serve(
         partial.write_text(broker.address + "\n", encoding="utf-8")
         partial.replace(address_file)
     on_ready(broker.address)
-    stop.wait()
+    stop.wait(math.inf)
     broker.close()
