@@ -86,7 +86,7 @@ class JobFolder:
         return self.private / f"native.{jobndx}.json"
 
     def submission(self, jobndx: int) -> Path:
-        """Locked while an attempt is handed to its backend; exists once that was tried."""
+        """Locked while an attempt is handed to its backend; holds a word once that was tried."""
         return self.private / f"submission.{jobndx}"
 
     def remark(self, jobndx: int) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from airflow_provider_lclstream.psik.backends.base import Attempt, Backend, Obse
 from airflow_provider_lclstream.psik.handover import Handover
 from airflow_provider_lclstream.psik.layout import JobFolder
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
-from airflow_provider_lclstream.psik.state_log import StateLog
+from airflow_provider_lclstream.psik.state_log import StateLog, try_lock
 from airflow_provider_lclstream.psik.store import JobStore
 from lclstreamer.core.errors import UnavailableError
 
@@ -27,13 +28,13 @@ class GoesAway:
         self.has_taken = threading.Event()
         self.is_away, self.canceled = True, list[str]()
 
-    def submit(self, _: Attempt) -> str:
+    def submit(self, attempt: Attempt) -> str:
         """Take it; meanwhile somebody cancels."""
         self.is_asked_to_take.set()
         assert self.is_asked_to_cancel.wait(20)
         return "7"
 
-    def find(self, _: Attempt) -> str | None:
+    def find(self, attempt: Attempt) -> str | None:
         """It is not there."""
         return None
 
@@ -80,3 +81,40 @@ def test_a_cancel_that_came_while_the_job_was_handed_over_is_not_taken_for_told(
     backend.is_away = False
     handover.catch_up()  # by the reconciler
     assert backend.canceled == ["7"]
+
+
+class LosesAnswers(GoesAway):
+    """A backend that takes each job, but whose first answer is lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = list[str]()
+
+    def submit(self, attempt: Attempt) -> str:
+        """Take it."""
+        self.taken.append(attempt.job.jobid)
+        if len(self.taken) == 1:
+            raise UnavailableError("no answer", mend="wait")
+        return "8"
+
+    def find(self, attempt: Attempt) -> str | None:
+        """Look for it."""
+        return "7" if attempt.job.jobid in self.taken else None
+
+
+def test_a_job_that_another_submits_in_between_is_looked_for_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = LosesAnswers()
+    attempt = _queued(JobStore(tmp_path / "jobs"))
+    handover = Handover(attempt, cast("Backend", cast("Any", backend)))
+
+    def when_another_has_tried(path: Path) -> AbstractContextManager[bool]:
+        monkeypatch.undo()
+        handover.offer()
+        return try_lock(path)
+
+    monkeypatch.setattr("airflow_provider_lclstream.psik.handover.try_lock", when_another_has_tried)
+    handover.offer()
+    assert backend.taken == [attempt.job.jobid]
+    assert attempt.native_id == "7"
