@@ -35,7 +35,7 @@ class Handover:
         path = self._folder.submission(attempt.jobndx)
         was_tried = path.exists()
         with try_lock(path) as is_ours:
-            if not is_ours or attempt.native_id is not None:
+            if not is_ours or attempt.native_id is not None or self._has_ended():
                 return
             try:
                 # Others may have tried since: what is written is seen with the lock held.
@@ -94,6 +94,11 @@ class Handover:
             return
         self._end(f"not submitted: {error.problem}")
         raise error
+
+    def _has_ended(self) -> bool:
+        """Whether it ended since it was looked at, which may be minutes ago in a long round."""
+        last = StateLog(self._folder.status).last()
+        return last is None or last.jobndx != self._attempt.jobndx or last.state.is_final
 
     def _end(self, problem: str) -> None:
         """Record the end of an attempt that no backend has: as canceled, if that was asked for."""

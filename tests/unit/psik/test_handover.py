@@ -17,7 +17,7 @@ from airflow_provider_lclstream.psik.layout import JobFolder
 from airflow_provider_lclstream.psik.models import JobSpec, JobState
 from airflow_provider_lclstream.psik.state_log import StateLog, try_lock
 from airflow_provider_lclstream.psik.store import JobStore
-from lclstreamer.core.errors import UnavailableError
+from lclstreamer.core.errors import BadInputError, UnavailableError
 
 
 class GoesAway:
@@ -118,3 +118,29 @@ def test_a_job_that_another_submits_in_between_is_looked_for_first(
     handover.offer()
     assert backend.taken == [attempt.job.jobid]
     assert attempt.native_id == "7"
+
+
+class RefusesOnce(GoesAway):
+    """A backend that refuses a job for good, and would take the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def submit(self, attempt: Attempt) -> str:
+        """Refuse the first."""
+        self.asked += 1
+        if self.asked == 1:
+            raise BadInputError("no such account", mend="name another")
+        return "9"
+
+
+def test_a_job_that_was_refused_since_it_was_looked_at_is_not_submitted(tmp_path: Path) -> None:
+    backend = RefusesOnce()
+    attempt = _queued(JobStore(tmp_path / "jobs"))
+    handover = Handover(attempt, cast("Backend", cast("Any", backend)))
+    with pytest.raises(BadInputError):
+        handover.offer()  # by its submitter
+    handover.offer()  # by a reconciler, whose round began before
+    assert backend.asked == 1
+    assert attempt.native_id is None
