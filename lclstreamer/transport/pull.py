@@ -68,10 +68,10 @@ class QueuedPullSocket:
 
     def _await_first(self, thread: threading.Thread, timeout_seconds: float) -> None:
         """Wait until the connection that this thread serves has proved to be a producer's."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._producers or not thread.is_alive(), timeout_seconds
-            )
+        deadline = time.monotonic() + timeout_seconds
+        with self._changed:  # looked at again and again: nobody tells that a thread has ended
+            while not self._producers and thread.is_alive() and time.monotonic() < deadline:
+                self._changed.wait(TICK_SECONDS / 10)
         if not self._producers:
             raise UnavailableError(
                 f"no pushing socket answers at {self.endpoint}",

@@ -64,10 +64,8 @@ class QueuedPushSocket:
 
     def _await_first(self, thread: threading.Thread, timeout_seconds: float) -> None:
         """Wait until the connection that this thread serves has proved to be a consumer's."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._consumers or not thread.is_alive(), timeout_seconds
-            )
+        deadline = time.monotonic() + timeout_seconds
+        self._wait(lambda: bool(self._consumers) or not thread.is_alive(), deadline)
         if not self._consumers:
             raise UnavailableError(
                 f"no pulling socket answers at {self.endpoint}",

@@ -13,6 +13,7 @@ from lclstreamer.core.errors import BadInputError, IncompleteStreamError, Unavai
 from lclstreamer.transport import sp, wire
 from lclstreamer.transport.connect import open_pull, open_push
 from lclstreamer.transport.records import PeerRecord
+from lclstreamer.transport.sp_sockets import SpPullSocket, SpPushSocket
 from lclstreamer.transport.url import parse_endpoint
 
 LOOPBACK = "tcp://127.0.0.1:0"
@@ -357,6 +358,27 @@ def test_a_push_socket_dialing_a_push_socket_is_refused():
     with pytest.raises(UnavailableError, match="no pulling socket answers"):
         open_push(push.endpoint, timeout_seconds=5)
     push.close(0.1)
+
+
+@pytest.mark.parametrize(("opener", "kind"), [(open_push, SpPushSocket), (open_pull, SpPullSocket)])
+def test_a_refusal_is_told_at_once_though_the_thread_ends_behind_its_last_word(
+    opener, kind, monkeypatch
+):
+    serve = kind._serve
+
+    def serve_and_linger(self, wire):
+        serve(self, wire)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(kind, "_serve", serve_and_linger)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        begun = time.monotonic()
+        closing = threading.Thread(target=lambda: stranger.accept()[0].close(), daemon=True)
+        closing.start()
+        with pytest.raises(UnavailableError, match=r"no pu\w+ing socket answers"):
+            opener(f"tcp://127.0.0.1:{stranger.getsockname()[1]}", timeout_seconds=20)
+        assert time.monotonic() - begun < 10
+        closing.join(5)
 
 
 def test_strangers_do_not_disturb():
