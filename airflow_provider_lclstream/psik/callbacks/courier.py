@@ -180,7 +180,7 @@ class Courier:
     def _ready(self) -> list[Event]:
         """What is due, with bounds on how much is sent at once, to all and to each host."""
         hosts, chosen = Counter(self._in_flight.values()), list[Event]()
-        for event in self._outbox.due(time.time()):
+        for event in self._outbox.due(time.time(), self.settings.longest_pause_seconds):
             if event.jobid in self._in_flight or event.jobid not in self._jobs:
                 continue
             if len(self._in_flight) >= self.settings.at_once:

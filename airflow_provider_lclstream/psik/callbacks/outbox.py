@@ -7,6 +7,7 @@ the outbox, in the same transaction that takes them.
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -110,12 +111,15 @@ class Outbox:
         self._database.execute("COMMIT")
         return len(fresh)
 
-    def due(self, now: float) -> list[Event]:
-        """The first undelivered event of each job, where its time has come."""
+    def due(self, now: float, longest_pause_seconds: float = math.inf) -> list[Event]:
+        """The first undelivered event of each job, where its time has come.
+
+        One that is due later than any pause lasts was put off before the clock was set back.
+        """
         rows = self._database.execute(
             "SELECT jobid, min(number), body, taken, tries, due FROM events"
-            " GROUP BY jobid HAVING due <= ? ORDER BY due",
-            (now,),
+            " GROUP BY jobid HAVING due <= ? OR due > ? ORDER BY due",
+            (now, now + longest_pause_seconds),
         )
         return [Event(*row) for row in rows]
 

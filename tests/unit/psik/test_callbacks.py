@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -158,6 +159,24 @@ def test_the_outbox_follows_a_history_and_survives(tmp_path: Path) -> None:
     assert outbox.waiting() == 0
     assert event_id("1.0", 2) == "1.0/2"
     outbox.close()
+
+
+def test_a_clock_that_is_set_back_puts_no_callback_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = JobStore(tmp_path / "jobs")
+    job = store.create(JobSpec(script=":", callback="http://127.0.0.1:9/"))
+    StateLog(job.folder / "status.csv").append(0, JobState.canceled)
+    watch(store.prefix, job.jobid)
+    courier = Courier(store, CourierSettings(), CallbackClients(None))
+    courier._look()
+    now = time.time()
+    courier._outbox.again(courier._outbox.due(now)[0], now + 50)
+    assert not courier._ready()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now - 3600)
+        assert len(courier._ready()) == 1
+    courier._outbox.close()
 
 
 def test_of_threads_with_the_same_callback_one_accepts_it(
