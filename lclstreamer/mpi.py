@@ -151,11 +151,15 @@ def guard_rank(context: RankContext) -> int | None:
     is_watched = any(name in os.environ for name in _WATCHER_VARIABLES)
     if context.communicator is not None or context.size == 1 or not is_watched:
         return None
+    # A signal that comes between fork and handler would end the parent alone: it has to wait.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     child = os.fork()
+    if child:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, _frame: _forward(child, number))
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if child == 0:
         return None
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, _frame: _forward(child, number))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code < 0:

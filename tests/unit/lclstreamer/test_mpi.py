@@ -105,9 +105,9 @@ sys.exit(code)
 """
 
 
-def guarded(work: str) -> subprocess.Popen[str]:
+def guarded(work: str, *, before: str = "") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", GUARDED.format(work=work)],
+        [sys.executable, "-c", before + GUARDED.format(work=work)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -142,3 +142,22 @@ def test_the_guard_hands_on_a_request_to_stop():
     process.communicate(timeout=20)
     assert process.returncode == 143
     assert time.monotonic() - started < 10
+
+
+FORK_AND_TELL_TO_STOP = """
+import os, signal
+fork = os.fork
+def fork_and_tell_to_stop():
+    child = fork()
+    if child:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return child
+os.fork = fork_and_tell_to_stop
+"""
+
+
+def test_a_request_to_stop_right_after_the_fork_does_not_leave_an_orphan():
+    process = guarded("time.sleep(5)", before=FORK_AND_TELL_TO_STOP)
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "died of signal 15" in error
