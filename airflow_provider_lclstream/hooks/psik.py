@@ -77,6 +77,7 @@ class PsikHook(BaseHook):
         self.psik_conn_id = psik_conn_id
         self.look_seconds = look_seconds
         self.is_bystander = is_bystander
+        self._found_place: JobStore | ServicePlace | None = None
 
     @cached_property
     def site(self) -> SiteSettings:
@@ -181,8 +182,15 @@ class PsikHook(BaseHook):
         except AirflowNotFoundException as error:
             return self._without(error)
 
-    @cached_property
+    @property
     def _place(self) -> JobStore | ServicePlace:
+        if self._found_place is None:
+            # Python 3.11's cached_property has one lock for all hooks: a folder of jobs that hangs
+            # would keep every other trigger from its own.
+            self._found_place = self._find_place()
+        return self._found_place
+
+    def _find_place(self) -> JobStore | ServicePlace:
         where = self._known.where
         if isinstance(where, ServicePlace):
             return where

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -46,6 +48,36 @@ def test_a_connection_may_name_another_site_and_folder(site, tmp_path, monkeypat
     extra["prefix"] = str(tmp_path / "b")
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps({"conn_type": "psik", "extra": extra}))
     assert PsikHook("other").access.where == str(tmp_path / "b")
+
+
+def test_a_folder_of_jobs_that_hangs_keeps_no_other_from_being_opened(site, tmp_path, monkeypatch):
+    from airflow_provider_lclstream.hooks.psik import PsikHook
+    from airflow_provider_lclstream.psik.store import JobStore
+
+    open_store, is_opening, may_open = JobStore.__init__, threading.Event(), threading.Event()
+
+    def opening(store, prefix, backends):
+        if prefix.name == "hangs":
+            is_opening.set()
+            assert may_open.wait(30)
+        open_store(store, prefix, backends)
+
+    hooks = {}
+    for name in ("hangs", "quick"):
+        extra = {"prefix": str(tmp_path / name)}
+        connection = json.dumps({"conn_type": "psik", "extra": extra})
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", connection)
+        hooks[name] = PsikHook(name)
+        _ = hooks[name].site  # as in a triggerer: what the connection says is known
+    monkeypatch.setattr(JobStore, "__init__", opening)
+    with ThreadPoolExecutor(2) as pool:
+        hanging = pool.submit(hooks["hangs"]._open_async)
+        assert is_opening.wait(20)
+        try:
+            assert pool.submit(hooks["quick"]._open_async).result(10) is not None
+        finally:
+            may_open.set()
+        assert hanging.result(20) is not None
 
 
 def test_the_connection_can_be_tested(hook, tmp_path, monkeypatch):
