@@ -219,7 +219,11 @@ class Buffer:
         self.outlets.abort()
         self.pool.close()
         deadline = time.monotonic() + self.settings.stop_timeout_seconds
-        while time.monotonic() < deadline and not (self.inlets.is_done and self.outlets.is_done):
+        while not (self.inlets.is_done and self.outlets.is_done):
+            if time.monotonic() > deadline:
+                # E.g. ZeroMQ, which counts as sent what it has taken, still has some of it.
+                self._problems.append("it ended while messages were still on their way out or in")
+                return
             time.sleep(TICK_SECONDS)
 
     def ledger(self, *, is_final: bool = False) -> Ledger:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import sys
 import threading
 
+import pytest
 from nng_stream.forwarder import Buffer
 from nng_stream.lifecycle import State
 from nng_stream.settings import BufferSettings
 
-from lclstreamer.transport import sp
+from lclstreamer.transport import sp, zmq_outlet
 from lclstreamer.transport.connect import open_pull, open_push
 
 
@@ -85,3 +87,28 @@ def test_a_plain_producer_that_a_drain_cuts_off_amid_its_messages_is_a_problem(t
     buffer.stop()
     buffer.stop()
     serving.join(20)
+
+
+def test_what_zeromq_still_holds_when_the_time_is_over_is_a_problem(
+    tmp_path, monkeypatch, wait_for
+):
+    zmq = pytest.importorskip("zmq")
+    monkeypatch.setattr(zmq_outlet, "HIGH_WATER_MESSAGES", 1000)
+    settings = {"expected_producers": 1, "drain_timeout_seconds": 2, "stop_timeout_seconds": 0.3}
+    buffer = Buffer(BufferSettings(directory=tmp_path, **settings))
+    serving = threading.Thread(target=buffer.run, daemon=True)
+    serving.start()
+    (inlet, _), (_, outlet) = buffer.inlets.endpoints, buffer.outlets.endpoints
+    with zmq.Context() as context, context.socket(zmq.PULL) as consumer:
+        consumer.set(zmq.RCVHWM, 1)
+        consumer.connect(str(outlet).removeprefix("zmq+"))
+        push = open_push(inlet)
+        for _ in range(400):
+            push.send(bytes(60_000))  # more than the kernel holds, and nobody receives it
+        assert push.close(20).problems == []
+        serving.join(20)
+    wait_for(lambda: buffer.outlets.is_done, what="the end of ZeroMQ's patience")
+    ledger = json.loads((tmp_path / "ledger.json").read_text())
+    assert ledger["unconfirmed"]["messages"] == 400
+    assert ledger["state"] == "incomplete"
+    assert ledger["problems"] == ["it ended while messages were still on their way out or in"]
