@@ -144,7 +144,9 @@ class FacilityClient:
         if answer.is_success:
             return answer
         said = f"the facility answered {status}: {detail_of(answer)}"
-        said = said.replace(self.tokens.current(), "(token)")
+        # The one that was sent; another thread may have renewed it since.
+        token = answer.request.headers["authorization"].removeprefix("Bearer ")
+        said = said.replace(token, "(token)")
         if status in {401, 403}:
             raise PermissionDeniedError(
                 said, where=self.url, mend="renew the token or key, or ask the facility for access"
