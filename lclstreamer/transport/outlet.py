@@ -111,11 +111,15 @@ class Outlet:
         return True
 
     def _await_hello(self) -> None:
-        # A puller of ours sends its hello in one piece with its greeting, so it is here by now.
+        # A puller of ours sends its hello in one piece with its greeting, so it is here by now, or
+        # at least begins: what lies between may have cut it.
         view = memoryview(bytearray(_REVERSE_BYTES))
-        count = self._wire.receive_into(view)
-        for document in self._replies.feed(view[:count]) if count > 0 else ():
-            self._take(document)
+        deadline = time.monotonic() + GREETING_SECONDS
+        while not self.record.confirms and time.monotonic() < deadline:
+            if (count := self._wire.receive_into(view)) <= 0:
+                break
+            for document in self._replies.feed(view[:count]):
+                self._take(document)
         if self.record.confirms:
             hello = {"lclstream": 1, "role": "push", "name": self._options.name}
             send_all(

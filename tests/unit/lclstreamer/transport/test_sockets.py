@@ -144,6 +144,26 @@ def test_what_a_plain_consumer_left_behind_is_in_the_report(monkeypatch, wait_fo
     assert "bytes under way" in " ".join(report[0].problems)
 
 
+def test_a_consumer_whose_hello_comes_in_two_pieces_is_heard(wait_for):
+    """Otherwise it would be taken for one that confirms, and never told to do so."""
+    push = open_push(LOOPBACK, listen=True, name="producer")
+    hello = sp.encode_reverse({"lclstream": 1, "role": "pull", "name": "consumer"})
+    with socket.create_connection((push.endpoint.host, push.endpoint.port), 5) as consumer:
+        consumer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        consumer.sendall(sp.greeting(sp.PULL) + hello[:20])
+        time.sleep(0.05)
+        consumer.sendall(hello[20:])
+        assert consumer.recv(sp.GREETING_BYTES, socket.MSG_WAITALL) == sp.greeting(sp.PUSH)
+        (word,) = sp.read_word(consumer.recv(sp.HEADER_BYTES, socket.MSG_WAITALL))
+        assert word & sp.CONTROL_BIT
+        consumer.recv(word & ~sp.CONTROL_BIT, socket.MSG_WAITALL)
+        push.send(b"x")
+        assert consumer.recv(9, socket.MSG_WAITALL) == sp.frame_header(1) + b"x"
+        consumer.sendall(sp.encode_acknowledgement(1))
+        wait_for(lambda: push._consumers[0].record.acknowledged_messages == 1)
+    assert push.close(20).confirmed_messages == 1
+
+
 def test_several_producers_into_one_socket():
     pull = open_pull(LOOPBACK, listen=True, expected_producers=3)
     batches = [[f"{i}:{j}".encode() for j in range(500)] for i in range(3)]
