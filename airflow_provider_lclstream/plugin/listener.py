@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.listeners import hookimpl
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    from sqlalchemy.orm import Session, SessionTransaction
 
 logger = logging.getLogger(__name__)
 CANCEL_SECONDS = 20.0
@@ -24,6 +24,8 @@ Place = tuple[str, int]
 ENDED = frozenset({"success", "failed", "skipped"})
 FIELDS = frozenset({"psik_conn_id", "job_spec"})
 """The template fields by which an operator that has a job of its own is known."""
+_ENDING = "lclstream_jobs_to_end"
+"""Where a session keeps what is to be canceled when it commits."""
 
 
 @hookimpl
@@ -108,15 +110,27 @@ def _jobs_of(session: Session, row: Any, **place: Any) -> dict[Place, tuple[str,
 def _end_after_commit(session: Session, jobs: Mapping[Place, tuple[str, str]]) -> None:
     """Cancel them once the end of their tasks is recorded, without holding Airflow up.
 
-    A trigger that sees its job canceled before would have a deferred task go on.
+    A trigger that sees its job canceled before would have a deferred task go on. What is rolled
+    back has not ended.
     """
     from sqlalchemy import event
 
-    def start(_: Session) -> None:
+    if jobs and _ENDING not in session.info:
+        # Once for each session: they are used again, and never forget who listens.
+        event.listen(session, "after_commit", _on_commit)
+        event.listen(session, "after_transaction_end", _on_transaction_end)
+    if jobs:
+        session.info.setdefault(_ENDING, []).extend(jobs.values())
+
+
+def _on_commit(session: Session) -> None:
+    if not session.in_nested_transaction() and (found := session.info[_ENDING]):
         threading.Thread(target=_cancel, args=[found], name="ending", daemon=True).start()
 
-    if found := list(jobs.values()):
-        event.listen(session, "after_commit", start, once=True)
+
+def _on_transaction_end(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info[_ENDING] = []
 
 
 def _cancel(found: Iterable[tuple[str, str]]) -> None:

@@ -39,6 +39,26 @@ def test_a_task_that_was_ended_ends_its_job(rows, wait_for, state):
     wait_for(lambda: job.reconcile() == "canceled", timeout_seconds=20, what="the cancel")
 
 
+def test_an_end_that_is_rolled_back_ends_no_job(rows, wait_for):
+    from airflow_provider_lclstream.plugin import listener
+
+    _, task, job = rows
+    session = object_session(task)
+    task.state = "failed"
+    listener.on_task_instance_failed(task_instance=task)
+    session.rollback()
+    session.commit()
+    assert _ending() == []
+    task.state = "failed"
+    listener.on_task_instance_failed(task_instance=task)
+    with session.begin_nested():
+        session.flush()
+    assert _ending() == [], "a savepoint is no commit"
+    session.commit()
+    wait_for(lambda: job.reconcile() == "canceled", timeout_seconds=20, what="the cancel")
+    assert len(session.dispatch.after_commit) <= 1
+
+
 def test_a_task_that_was_skipped_with_its_run_ends_its_job(rows, wait_for):
     from airflow_provider_lclstream.plugin import listener
 
