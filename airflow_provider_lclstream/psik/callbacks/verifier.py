@@ -57,7 +57,7 @@ class CallbackVerifier:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secret, self._tolerance_seconds, self._clock = secret, tolerance_seconds, clock
-        self._accepted: OrderedDict[str, object] = OrderedDict.fromkeys(accepted)
+        self._accepted: OrderedDict[str, object] = OrderedDict.fromkeys(accepted, object())
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> Callback:
         """Read a callback.
