@@ -204,7 +204,7 @@ class Inlet:
     def _take_control(self, document: dict[str, Any]) -> None:
         if document.get("lclstream"):
             self.record.confirms = True
-            self.record.name = str(document.get("name") or self.record.name)
+            self.record.name = document.get("name") or self.record.name
         if "dismissed" in document:
             self._problem(f"dismissed this consumer: {document['dismissed']}")
         if "end_of_stream" in document:

@@ -112,14 +112,16 @@ class Outlet:
 
     def _await_hello(self) -> None:
         # A puller of ours sends its hello in one piece with its greeting, so it is here by now, or
-        # at least begins: what lies between may have cut it.
+        # at least begins: what lies between may have cut it. From then on it is too late for one:
+        # messages are on their way that such a puller would not know it may confirm.
         view = memoryview(bytearray(_REVERSE_BYTES))
         deadline = time.monotonic() + GREETING_SECONDS
         while not self.record.confirms and time.monotonic() < deadline:
-            if (count := self._wire.receive_into(view)) <= 0:
+            count = self._wire.receive_into(view)
+            if count == 0 or (count < 0 and not self._replies.is_within_frame):
                 break
-            for document in self._replies.feed(view[:count]):
-                self._take(document)
+            for document in self._replies.feed(view[: max(0, count)]):
+                self._take_hello(document)
         if self.record.confirms:
             hello = {"lclstream": 1, "role": "push", "name": self._options.name}
             send_all(
@@ -199,15 +201,17 @@ class Outlet:
             self._has_left.set()
             self._queue.ring(self.seat)
 
-    def _take(self, document: dict[str, Any]) -> None:
+    def _take_hello(self, document: dict[str, Any]) -> None:
         if document.get("lclstream"):
             self.record.confirms = True
-            self.record.name = str(document.get("name") or self.record.name)
+            self.record.name = document.get("name") or self.record.name
             self.max_message_bytes = document.get("max_message_bytes")
             self.seat.window = self._options.window()
-        elif "ack" in document:
+
+    def _take(self, document: dict[str, Any]) -> None:
+        if "ack" in document:
             self._moved_at = time.monotonic()
-            if not self._queue.acknowledge(self.seat, int(document["ack"])):
+            if not self._queue.acknowledge(self.seat, document["ack"]):
                 self._problem(f"acknowledged {document['ack']} messages, which it was not sent")
                 self._is_aborted = True
             self.record.acknowledged_messages = self.seat.acknowledged

@@ -38,6 +38,12 @@ CONTROL_LIMIT_BYTES = 65_536
 NO_WORD = -1
 """`cut` found no further length word: fewer than eight bytes are left."""
 
+_KIND_OF_FIELD = {
+    "lclstream": int, "ack": int, "messages": int, "bytes": int, "max_message_bytes": int,
+    "name": str, "refused": str, "mend": str, "dismissed": str, "missing": list, "ledger": dict,
+}  # fmt: skip
+"""What control and reverse frames hold, where they hold it; more is passed over."""
+
 _GREETING = struct.Struct(">4sHH")
 _MAGIC = b"\0SP\0"
 _WORD = struct.Struct(">Q")
@@ -99,18 +105,23 @@ def decode_document(payload: bytes | bytearray | memoryview, *, peer: str) -> di
     """Read the JSON inside a control or reverse frame.
 
     Raises:
-        BadInputError: it is not a JSON object.
+        BadInputError: it is not a JSON object, or a field is of another kind than it should be.
     """
     try:
         document = json.loads(bytes(payload))
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise BadInputError(
-            f"{peer} sent a control frame that is not a JSON object",
-            mend="use the same version of this package on both sides",
-        )
-    return cast("dict[str, Any]", document)
+        raise _unknown(f"{peer} sent a control frame that is not a JSON object")
+    fields = cast("dict[str, Any]", document)
+    for name, value in fields.items():
+        if not isinstance(value, _KIND_OF_FIELD.get(name, object)):
+            raise _unknown(f"{peer} sent a control frame whose {name!r} is {value!r:.80}")
+    return fields
+
+
+def _unknown(problem: str) -> BadInputError:
+    return BadInputError(problem, mend="use the same version of this package on both sides")
 
 
 def cut(view: memoryview, start: int, stop: int, limit: int) -> tuple[int, int, int]:
@@ -195,6 +206,11 @@ class ReverseReader:
     def __init__(self, peer: str) -> None:
         self._peer = peer
         self._pending = bytearray()
+
+    @property
+    def is_within_frame(self) -> bool:
+        """Whether the rest of a frame is still to come."""
+        return bool(self._pending)
 
     def feed(self, data: bytes | memoryview) -> list[dict[str, Any]]:
         """Take what arrived and return the documents that are complete.

@@ -144,14 +144,15 @@ def test_what_a_plain_consumer_left_behind_is_in_the_report(monkeypatch, wait_fo
     assert "bytes under way" in " ".join(report[0].problems)
 
 
-def test_a_consumer_whose_hello_comes_in_two_pieces_is_heard(wait_for):
+@pytest.mark.parametrize("pause_seconds", [0.05, 3 * wire.TICK_SECONDS])
+def test_a_consumer_whose_hello_comes_in_two_pieces_is_heard(wait_for, pause_seconds):
     """Otherwise it would be taken for one that confirms, and never told to do so."""
     push = open_push(LOOPBACK, listen=True, name="producer")
     hello = sp.encode_reverse({"lclstream": 1, "role": "pull", "name": "consumer"})
     with socket.create_connection((push.endpoint.host, push.endpoint.port), 5) as consumer:
         consumer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         consumer.sendall(sp.greeting(sp.PULL) + hello[:20])
-        time.sleep(0.05)
+        time.sleep(pause_seconds)
         consumer.sendall(hello[20:])
         assert consumer.recv(sp.GREETING_BYTES, socket.MSG_WAITALL) == sp.greeting(sp.PUSH)
         (word,) = sp.read_word(consumer.recv(sp.HEADER_BYTES, socket.MSG_WAITALL))
@@ -162,6 +163,36 @@ def test_a_consumer_whose_hello_comes_in_two_pieces_is_heard(wait_for):
         consumer.sendall(sp.encode_acknowledgement(1))
         wait_for(lambda: push._consumers[0].record.acknowledged_messages == 1)
     assert push.close(20).confirmed_messages == 1
+
+
+def test_a_hello_that_comes_too_late_is_a_plain_consumers(wait_for):
+    """It has not been told that it may confirm, so nothing may be kept until it does."""
+    push = open_push(LOOPBACK, listen=True)
+    with socket.create_connection((push.endpoint.host, push.endpoint.port), 5) as consumer:
+        consumer.sendall(sp.greeting(sp.PULL))
+        wait_for(lambda: push._consumers, what="the consumer")
+        consumer.sendall(sp.encode_reverse({"lclstream": 1, "role": "pull", "name": "late"}))
+        messages = [b"%d" % number for number in range(10)]
+        for message in messages:
+            push.send(message)
+        closing, report = in_background(lambda: push.close(20))
+        expected = sp.greeting(sp.PUSH) + b"".join(sp.frame_header(1) + one for one in messages)
+        assert consumer.recv(len(expected) + 1, socket.MSG_WAITALL) == expected
+        consumer.shutdown(socket.SHUT_WR)
+        closing.join(20)
+    assert (report[0].messages, report[0].confirmed_messages, report[0].problems) == (10, None, [])
+
+
+def test_an_end_that_cannot_be_understood_is_no_end():
+    pull = open_pull(LOOPBACK, listen=True)
+    with socket.create_connection((pull.endpoint.host, pull.endpoint.port), 5) as producer:
+        producer.sendall(sp.greeting(sp.PUSH) + sp.encode_control({"lclstream": 1, "name": "odd"}))
+        producer.sendall(sp.frame_header(1) + b"x")
+        producer.sendall(sp.encode_control({"end_of_stream": 1, "messages": 1, "missing": 5}))
+        producer.shutdown(socket.SHUT_WR)
+        assert [bytes(message) for message in pull] == [b"x"]
+    assert pull.end.reason == "disconnected"
+    assert "control frame whose 'missing' is 5" in pull.end.problems[0]
 
 
 def test_several_producers_into_one_socket():

@@ -97,6 +97,13 @@ def test_control_frames_that_are_no_object_are_refused(payload):
         sp.decode_document(payload, peer="p")
 
 
+@pytest.mark.parametrize("field", ["ack", "name", "missing", "ledger", "max_message_bytes"])
+def test_fields_of_another_kind_are_refused(field):
+    with pytest.raises(BadInputError, match=f"peer sent a control frame whose '{field}' is None"):
+        sp.decode_document(b'{"%s": null}' % field.encode(), peer="peer")
+    assert sp.decode_document(b'{"from a later version": null}', peer="peer")
+
+
 @given(st.lists(st.integers(0, 2**62), max_size=30), st.lists(st.integers(1, 50)))
 def test_reverse_frames_are_read_in_any_pieces(numbers, pieces):
     data = b"".join(sp.encode_acknowledgement(number) for number in numbers)
