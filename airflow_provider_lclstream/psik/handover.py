@@ -33,18 +33,17 @@ class Handover:
         """
         attempt = self._attempt
         path = self._folder.submission(attempt.jobndx)
-        was_tried = path.exists()
         with try_lock(path) as is_ours:
             if not is_ours or attempt.native_id is not None or self._has_ended():
                 return
             try:
-                # Others may have tried since: what is written is seen with the lock held.
-                was_tried = was_tried or path.stat().st_size > 0
+                was_tried = path.stat().st_size > 0
                 native_id = self._backend.find(attempt) if was_tried else None
                 if native_id is None and attempt.cancel_request is not None:
                     self._end("")
                     return
-                path.write_text("tried\n", encoding="utf-8")
+                if not was_tried:
+                    path.write_text("tried\n", encoding="utf-8")
                 noted = {"native_id": native_id or self._backend.submit(attempt)}
                 write_json(self._folder.native(attempt.jobndx), noted, sync=False)
             except OSError as error:
