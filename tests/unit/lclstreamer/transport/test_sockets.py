@@ -154,12 +154,13 @@ def test_a_consumer_whose_hello_comes_in_two_pieces_is_heard(wait_for, pause_sec
         consumer.sendall(sp.greeting(sp.PULL) + hello[:20])
         time.sleep(pause_seconds)
         consumer.sendall(hello[20:])
-        assert consumer.recv(sp.GREETING_BYTES, socket.MSG_WAITALL) == sp.greeting(sp.PUSH)
-        (word,) = sp.read_word(consumer.recv(sp.HEADER_BYTES, socket.MSG_WAITALL))
+        stream = consumer.makefile("rb")
+        assert stream.read(sp.GREETING_BYTES) == sp.greeting(sp.PUSH)
+        (word,) = sp.read_word(stream.read(sp.HEADER_BYTES))
         assert word & sp.CONTROL_BIT
-        consumer.recv(word & ~sp.CONTROL_BIT, socket.MSG_WAITALL)
+        stream.read(word & ~sp.CONTROL_BIT)
         push.send(b"x")
-        assert consumer.recv(9, socket.MSG_WAITALL) == sp.frame_header(1) + b"x"
+        assert stream.read(9) == sp.frame_header(1) + b"x"
         consumer.sendall(sp.encode_acknowledgement(1))
         wait_for(lambda: push._consumers[0].record.acknowledged_messages == 1)
     assert push.close(20).confirmed_messages == 1
@@ -177,7 +178,7 @@ def test_a_hello_that_comes_too_late_is_a_plain_consumers(wait_for):
             push.send(message)
         closing, report = in_background(lambda: push.close(20))
         expected = sp.greeting(sp.PUSH) + b"".join(sp.frame_header(1) + one for one in messages)
-        assert consumer.recv(len(expected) + 1, socket.MSG_WAITALL) == expected
+        assert consumer.makefile("rb").read() == expected
         consumer.shutdown(socket.SHUT_WR)
         closing.join(20)
     assert (report[0].messages, report[0].confirmed_messages, report[0].problems) == (10, None, [])
