@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from lclstreamer.engine import byte_queue
 from lclstreamer.engine.byte_queue import OVERHEAD_BYTES, ByteQueue
 
 
@@ -54,16 +55,15 @@ def test_many_empty_items_are_bounded_too(wait_for):
     assert put[-1] is False
 
 
-def test_an_abandoned_queue_takes_nothing_and_frees_the_giver():
+def test_an_abandoned_queue_takes_nothing_and_frees_the_giver(monkeypatch):
+    monkeypatch.setattr(byte_queue, "RECHECK_SECONDS", 60)  # it is told, it need not look
     queue = ByteQueue(1)
     queue.put("first", 1)
     answers = []
     thread = threading.Thread(target=lambda: answers.append(queue.put("second", 1)))
     thread.start()
     time.sleep(0.05)
-    started = time.monotonic()
     queue.abandon()
     thread.join(5)
     assert answers == [False]
-    assert time.monotonic() - started < 0.5
     assert queue.get() is None
