@@ -90,7 +90,8 @@ def test_a_damaged_outbox_is_told(serve: Serve, wait_for: Callable[..., Any]) ->
         outbox = service.prefix / ".psik" / "outbox.sqlite"
         # Its last table is there: what is written before would be written over.
         wait_for(lambda: outbox.exists() and b"TABLE events" in outbox.read_bytes())
-        outbox.write_bytes(b"garbage" * 1000)
+        with outbox.open("r+b") as damaged:  # not truncated first: an empty file is a new outbox
+            damaged.write(b"garbage" * 1000)
         wait_for(lambda: http.get("/healthz").status_code == 503)
         assert "file is not a database" in http.get("/healthz").json()["problems"]["courier"]
         assert http.get("/metrics").status_code == 200
