@@ -26,7 +26,7 @@ def test_a_stuck_reader_costs_lines_and_no_time():
     sink = LogSink("stuck", lambda _lines: stuck.wait(20) or None, limit_lines=100)
     began = time.monotonic()
     taken = [sink.offer("x") for _ in range(5000)]
-    assert time.monotonic() - began < 10  # the reader is stuck for 20 s
+    assert time.monotonic() - began < 1
     assert taken.count(True) <= 100 + 500 + 1
     assert sink.dropped == taken.count(False) > 0
     stuck.set()

@@ -42,7 +42,8 @@ def test_who_was_greeting_when_the_ports_closed_is_turned_away(tmp_path, wait_fo
     serving.start()
     (inlet, _), (outlet, _) = buffer.inlets.endpoints, buffer.outlets.endpoints
     with socket.create_connection((inlet.host, inlet.port), 20) as late:
-        assert late.makefile("rb").read(sp.GREETING_BYTES) == sp.greeting(sp.PULL)
+        with late.makefile("rb") as stream:
+            assert stream.read(sp.GREETING_BYTES) == sp.greeting(sp.PULL)
         push = open_push(inlet)
         push.send(b"all there is")
         assert push.close(20).problems == []

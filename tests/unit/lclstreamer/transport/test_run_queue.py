@@ -151,8 +151,10 @@ def test_taking_waits_for_a_message_and_wakes_for_it():
     thread = threading.Thread(target=lambda: taken.append(bench.queue.take(seat, 60)))
     thread.start()
     time.sleep(0.05)
+    begun = time.monotonic()
     bench.put()
     thread.join(5)
+    assert time.monotonic() - begun < 1
     assert numbers(taken[0]) == [0]
 
 

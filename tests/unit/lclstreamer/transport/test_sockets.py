@@ -149,12 +149,12 @@ def test_a_consumer_whose_hello_comes_in_two_pieces_is_heard(wait_for, pause_sec
     """Otherwise it would be taken for one that confirms, and never told to do so."""
     push = open_push(LOOPBACK, listen=True, name="producer")
     hello = sp.encode_reverse({"lclstream": 1, "role": "pull", "name": "consumer"})
-    with socket.create_connection((push.endpoint.host, push.endpoint.port), 5) as consumer:
+    address = push.endpoint.host, push.endpoint.port
+    with socket.create_connection(address, 5) as consumer, consumer.makefile("rb") as stream:
         consumer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         consumer.sendall(sp.greeting(sp.PULL) + hello[:20])
         time.sleep(pause_seconds)
         consumer.sendall(hello[20:])
-        stream = consumer.makefile("rb")
         assert stream.read(sp.GREETING_BYTES) == sp.greeting(sp.PUSH)
         (word,) = sp.read_word(stream.read(sp.HEADER_BYTES))
         assert word & sp.CONTROL_BIT
@@ -169,7 +169,8 @@ def test_a_consumer_whose_hello_comes_in_two_pieces_is_heard(wait_for, pause_sec
 def test_a_hello_that_comes_too_late_is_a_plain_consumers(wait_for):
     """It has not been told that it may confirm, so nothing may be kept until it does."""
     push = open_push(LOOPBACK, listen=True)
-    with socket.create_connection((push.endpoint.host, push.endpoint.port), 5) as consumer:
+    address = push.endpoint.host, push.endpoint.port
+    with socket.create_connection(address, 5) as consumer, consumer.makefile("rb") as stream:
         consumer.sendall(sp.greeting(sp.PULL))
         wait_for(lambda: push._consumers, what="the consumer")
         consumer.sendall(sp.encode_reverse({"lclstream": 1, "role": "pull", "name": "late"}))
@@ -178,7 +179,7 @@ def test_a_hello_that_comes_too_late_is_a_plain_consumers(wait_for):
             push.send(message)
         closing, report = in_background(lambda: push.close(20))
         expected = sp.greeting(sp.PUSH) + b"".join(sp.frame_header(1) + one for one in messages)
-        assert consumer.makefile("rb").read() == expected
+        assert stream.read() == expected
         consumer.shutdown(socket.SHUT_WR)
         closing.join(20)
     assert (report[0].messages, report[0].confirmed_messages, report[0].problems) == (10, None, [])
